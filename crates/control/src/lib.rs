@@ -1,0 +1,3 @@
+//! Does clusters: observes the nodes, plans, acts, and shows a person what it sees.
+
+pub mod status;

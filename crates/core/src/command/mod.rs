@@ -1,0 +1,136 @@
+//! What the gateway knows about each command: arity, where its keys are, what it may do, how it is routed.
+
+/// One row of the command table. `name` is lower case; a subcommand's row is named `container|sub`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Lower-case name as the server's `COMMAND` prints it, e.g. `get` or `client|getname`.
+    pub name: &'static str,
+    /// The server's arity: counts the command name (and the subcommand); negative means "at least".
+    pub arity: i16,
+    /// Where the key names are among the arguments.
+    pub keys: Keys,
+    /// What the command may do to data.
+    pub access: Access,
+    /// How the gateway treats it.
+    pub treat: Treat,
+}
+
+/// Key positions. Argument 0 is the command name; for subcommands, argument 1 is the subcommand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// No key at all.
+    None,
+    /// From `first` to `last` (negative counts from the end: -1 is the last argument) in steps of `step`.
+    Range { first: u8, last: i8, step: u8 },
+    /// A count at argument `count`, then that many keys from argument `count + 1` (ZUNION, SINTERCARD …),
+    /// preceded by one destination key at argument 1 where `dest` is `Dest::First` (ZUNIONSTORE …).
+    Counted { count: u8, dest: Dest },
+    /// After the word STREAMS: the first half of what follows (XREAD, XREADGROUP).
+    Streams,
+    /// First argument, and the argument after the word STORE or STOREDIST (SORT, GEORADIUS …).
+    Store,
+}
+
+/// Whether a counted command names a destination key before the count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dest {
+    /// No destination key.
+    Absent,
+    /// Argument 1 is a key as well.
+    First,
+}
+
+/// What a command may do to data: decides whether it may be sent again after its connection was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads only: may be sent again.
+    Read,
+    /// May change data: never sent again once it may have been executed.
+    Write,
+    /// Touches no keys (administration, connection state).
+    Admin,
+}
+
+/// How the gateway treats a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treat {
+    /// All keys are in one slot: sent verbatim to the slot's primary.
+    Slot,
+    /// Argument 1 is a channel: sent to the primary that owns the channel's slot, so that counts meet there.
+    Channel,
+    /// Sent verbatim to one fixed primary (the answer is the same everywhere).
+    AnyPrimary,
+    /// Split by slot and merged.
+    Split(Split),
+    /// Sent to every primary and merged.
+    Every(Fold),
+    /// Walks the primaries one after the other (SCAN).
+    Scan,
+    /// Answered by the gateway itself.
+    Here(Local),
+    /// Only a row so that the error can say what the command is; not supported by the gateway yet.
+    Later,
+    /// Refused: dangerous or meaningless behind a gateway; the text says what to do instead.
+    Refused(&'static str),
+}
+
+/// Commands that are split over slots, by what their merged reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// MGET: array in the order of the keys asked for.
+    Gather,
+    /// MSET: +OK when every part is done.
+    AllOk,
+    /// DEL, UNLINK, EXISTS, TOUCH: integers added up.
+    Sum,
+}
+
+/// How the replies of all primaries become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// Integers added up (DBSIZE).
+    Sum,
+    /// +OK when all say so; the first error otherwise (FLUSHALL, SCRIPT FLUSH).
+    AllOk,
+    /// Arrays one after the other (KEYS).
+    Concat,
+    /// Arrays of 0/1 joined by a logical and (SCRIPT EXISTS).
+    And,
+    /// All say the same; the first is passed on, an error wins (SCRIPT LOAD, FUNCTION LOAD).
+    Same,
+    /// One of them at random, weighted by DBSIZE (RANDOMKEY).
+    Weighted,
+    /// INFO texts merged into one.
+    Info,
+}
+
+/// Commands that the gateway answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    Ping,
+    Echo,
+    Time,
+    Select,
+    Quit,
+    Reset,
+    Auth,
+    Hello,
+    Readonly,
+    Role,
+    Wait,
+    ClientSetname,
+    ClientGetname,
+    ClientId,
+    ClientSetinfo,
+    ClientInfo,
+    ClientList,
+    ClientHelp,
+    ClusterSlots,
+    ClusterShards,
+    ClusterNodes,
+    ClusterInfo,
+    ClusterKeyslot,
+    ClusterMyid,
+    ClusterHelp,
+    Evenkeel,
+}

@@ -1,0 +1,7 @@
+//! The part of evenkeel that decides.
+//!
+//! Nothing in this crate opens a socket, reads a clock, starts a thread or draws a random number: time and
+//! randomness come in as arguments, and what should happen goes out as values. See `ARCHITECTURE.md`.
+
+pub mod command;
+pub mod metric;

@@ -1,0 +1,2 @@
+//! The binary: reads the command line, starts and stops roles.
+fn main() {}
