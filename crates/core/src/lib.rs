@@ -5,3 +5,5 @@
 
 pub mod command;
 pub mod metric;
+pub mod resp;
+pub mod topology;
