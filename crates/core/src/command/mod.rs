@@ -166,7 +166,6 @@ pub enum Local {
     Hello,
     Readonly,
     Role,
-    Wait,
     ClientSetname,
     ClientGetname,
     ClientId,

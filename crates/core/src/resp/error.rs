@@ -84,8 +84,8 @@ pub enum ErrorReply<'a> {
     ClientInfoValue(&'a str),
     /// A command that the gateway does not do yet.
     NotYet(&'a str),
-    /// A command that the gateway refuses, and what to do instead.
-    Refused(&'a str, &'a str),
+    /// A command that the gateway refuses: what to do instead.
+    Refused(&'a str),
     /// The hold time is over: slot, node and seconds waited, and the last reason.
     Unavailable { slot: Option<u16>, node: &'a str, waited_ms: u64, because: &'a str },
     /// The hold buffer is full.
@@ -161,9 +161,7 @@ impl ErrorReply<'_> {
             ErrorReply::NotYet(name) => {
                 write!(out, "ERR evenkeel: '{name}' is not supported through the gateway yet")
             }
-            ErrorReply::Refused(name, instead) => {
-                write!(out, "ERR evenkeel: '{name}' is not available through the gateway: {instead}")
-            }
+            ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
             ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(
                 out,
                 "UNAVAILABLE {}{node} could not serve this for {:.1} s ({because}); nothing was applied, try again",
