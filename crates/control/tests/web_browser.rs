@@ -2,6 +2,8 @@
 //!
 //! With `EVENKEEL_SCREENSHOTS` set to a directory it leaves the pictures there.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod web_fixtures;
 
 use std::io::{BufRead, BufReader};
@@ -172,7 +174,7 @@ async fn shows_and_updates(page: WebDriver, served: &Served) -> Result<(), std::
     until(&page, "#link-text", "Live").await;
     assert_eq!(page.title().await.unwrap(), "evenkeel · stats");
     assert_eq!(text(&page, "#verdict h1").await, "Healthy. Every slot is served");
-    assert_eq!(page.find_all(By::Css("table.nodes tbody tr")).await.unwrap().len(), 6);
+    assert_eq!(page.find_all(By::Css("table.of-nodes tbody tr")).await.unwrap().len(), 6);
     assert_eq!(page.find_all(By::Css("svg.band rect.seg")).await.unwrap().len(), 3);
     until(&page, "#node-1", "of node-7001").await;
     until(&page, "#gateway-0 .big dd", "45.2 k/s").await;
@@ -230,6 +232,36 @@ async fn a_browser_shows_the_page_and_keeps_it_up_to_date() {
     let chromedriver = Chromedriver::start();
     let page = chromedriver.browser().await;
     page.run_and_quit(|page| shows_and_updates(page, &served)).await.unwrap();
+    served.stop().await;
+}
+
+async fn reads_without_javascript(page: WebDriver, served: &Served) -> Result<(), std::convert::Infallible> {
+    let off = serde_json::json!({"value": true});
+    page.cdp().send_raw("Emulation.setScriptExecutionDisabled", off).await.unwrap();
+    page.goto(&served.url).await.unwrap();
+    let read = async |css| page.find(By::Css(css)).await.unwrap().text().await.unwrap();
+    assert_eq!(read("#verdict h1").await, "Healthy. Every slot is served");
+    assert!(
+        read("#timeline").await.replace('\u{a0}', " ").contains("1 min ago"),
+        "ages are written by the server, too"
+    );
+    assert_eq!(read("#link-text").await, "Snapshot");
+    // The page asks for itself again after five seconds.
+    served.show(web_fixtures::primary_down());
+    let started = Instant::now();
+    while !read("#verdict h1").await.starts_with("Down.") {
+        assert!(started.elapsed() < Duration::from_secs(15), "the page does not renew itself");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_works_without_javascript() {
+    let served = Served::start(web_fixtures::healthy()).await;
+    let chromedriver = Chromedriver::start();
+    let page = chromedriver.browser().await;
+    page.run_and_quit(|page| reads_without_javascript(page, &served)).await.unwrap();
     served.stop().await;
 }
 

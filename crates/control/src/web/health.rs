@@ -44,3 +44,41 @@ pub(super) fn is_stale(status: &Status, now_ms: u64) -> bool {
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Unfit, check, one_line};
+    use crate::status::{Desired, Health, Status};
+
+    fn status(slots_served: u32, at_ms: u64) -> Status {
+        Status {
+            version: String::new(),
+            at_ms,
+            since_ms: 0,
+            health: Health::Ok,
+            because: String::new(),
+            server: String::new(),
+            desired: Desired { shards: 3, replicas: 1 },
+            slots_served,
+            nodes: Vec::new(),
+            gateways: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn all_slots_and_a_fresh_look_are_needed() {
+        assert_eq!(check(&status(16_384, 0), 10_000), Ok(()));
+        assert_eq!(check(&status(16_384, 0), 10_001), Err(Unfit::Stale(10)));
+        assert_eq!(check(&status(16_384, 50_000), 0), Ok(()), "a clock that went back is not an old look");
+        let missing = check(&status(16_383, 0), 0).unwrap_err();
+        assert_eq!(missing.to_string(), "slots served is 16383, expected 16384: no reason was given");
+        let stale = check(&status(0, 0), 61_000).unwrap_err();
+        assert!(stale.to_string().starts_with("the last observation is 61 s old, expected at most 10 s"));
+    }
+
+    #[test]
+    fn reasons_stay_on_their_line() {
+        assert_eq!(one_line("a\r\nb\0c"), "a  b c");
+    }
+}

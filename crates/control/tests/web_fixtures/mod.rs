@@ -250,7 +250,7 @@ pub(crate) fn traffic(second: f64) -> f64 {
     let waves =
         (second / 47.0).sin() * 5_200.0 + (second / 11.0).sin() * 1_900.0 + (second * 1.7).sin() * 700.0;
     let dip = if (201.0..206.0).contains(&(second % 300.0)) { 24_000.0 } else { 0.0 };
-    42_000.0 + waves - dip
+    (42_000.0 + waves - dip).round()
 }
 
 fn story(now_ms: u64) -> Vec<Event> {

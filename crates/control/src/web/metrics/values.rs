@@ -292,16 +292,18 @@ fn thinned(counts: &[u64]) -> (f64, u64, Vec<(f64, u64)>) {
     let counts = &counts[..counts.len().min(BUCKETS)];
     let mut buckets: Vec<(f64, u64)> = BOUNDS.map(|power| (f64::from(1_u32 << power) / 1e6, 0)).collect();
     buckets.push((f64::INFINITY, 0));
-    let mut sum = 0.0;
+    let (mut sum, mut total) = (0.0, 0_u64);
     for (at, &count) in counts.iter().enumerate() {
+        // A gateway's answer may be nonsense; the encoder adds without looking.
+        let count = count.min(u64::MAX - total);
+        total += count;
         let last = upper_bound(at);
         let first = at.checked_sub(1).map_or(0, |below| upper_bound(below) + 1);
         sum += count as f64 * (first + last) as f64 / 2.0 / 1e6;
         let home = BOUNDS.take_while(|power| last >= 1 << power).count();
-        buckets[home].1 = buckets[home].1.saturating_add(count);
+        buckets[home].1 += count;
     }
-    let count = counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
-    (sum, count, buckets)
+    (sum, total, buckets)
 }
 
 #[cfg(test)]

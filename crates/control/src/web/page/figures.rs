@@ -20,10 +20,12 @@ pub(super) fn part(view: &View<'_>) -> Markup {
     let well = status.nodes.iter().filter(|node| answers(node)).count() as u64;
     let clients = gateways.iter().filter_map(|gateway| metric(gateway, Metric::Clients));
     let errors: f64 = gateways.iter().map(|gateway| gateway.errors_per_s).sum();
+    let desired = &status.desired;
+    let wanted = u64::from(desired.shards) * (1 + u64::from(desired.replicas));
     html! {
         dl #figures.figures {
             (figure("Requests", &rate(gateways.iter().map(|gateway| gateway.requests_per_s).sum()),
-                    &format!("{} errors", rate(errors))))
+                    &if errors < 0.05 { "no errors".to_owned() } else { format!("{} errors", rate(errors)) }))
             @match worst_latency(gateways) {
                 Some((p50, p99, p999)) => {
                     (figure("Latency p99", &micros(p99), &format!("p50 {}, p99.9 {}", micros(p50), micros(p999))))
@@ -31,6 +33,7 @@ pub(super) fn part(view: &View<'_>) -> Markup {
                 None => { (figure("Latency p99", "–", "no requests lately")) }
             }
             (figure("Clients", &count(clients.fold(0, u64::saturating_add)), &match gateways.len() {
+                0 => "no gateway".to_owned(),
                 1 => "on one gateway".to_owned(),
                 many => format!("on {many} gateways"),
             }))
@@ -42,7 +45,7 @@ pub(super) fn part(view: &View<'_>) -> Markup {
                 format!("{:.0} % of {}", percent(used, limits), bytes(limits))
             }))
             (figure("Nodes up", &format!("{} / {}", grouped(well), grouped(status.nodes.len() as u64)),
-                    &format!("{} shards × {} wanted", status.desired.shards, 1 + status.desired.replicas)))
+                    &format!("{} wanted", grouped(wanted))))
         }
     }
 }

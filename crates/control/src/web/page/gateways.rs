@@ -4,10 +4,13 @@ use evenkeel_core::metric::{ALL, Kind, Metric};
 use maud::{Markup, html};
 
 use super::View;
+use super::gateway_table;
 use super::marks::{Mood, state};
 use super::text::{bytes, count, grouped, micros, rate, span};
 use crate::status::Gateway;
 
+/// So many gateways are shown at large.
+const AT_LARGE: usize = 2;
 /// Seconds of history that the sparkline has room for.
 const HISTORY: usize = 300;
 /// Height of the sparkline in its own units.
@@ -18,6 +21,8 @@ pub(super) fn section(view: &View<'_>) -> Markup {
     html! {
         @if view.status.gateways.is_empty() {
             section #gateways.panel aria-label="Gateways" { p.none { "No gateway is wanted or seen." } }
+        } @else if is_table(view) {
+            (gateway_table::section(parts(view)))
         } @else {
             div #gateways.gateways.many[view.status.gateways.len() > 1] {
                 @for (_, gateway) in parts(view) { (gateway) }
@@ -28,8 +33,14 @@ pub(super) fn section(view: &View<'_>) -> Markup {
 
 /// Each gateway with its id.
 pub(super) fn parts(view: &View<'_>) -> Vec<(String, Markup)> {
+    let draw = if is_table(view) { gateway_table::row } else { part };
     let gateways = view.status.gateways.iter().enumerate();
-    gateways.map(|(at, gateway)| (format!("gateway-{at}"), part(at, gateway))).collect()
+    gateways.map(|(at, gateway)| (format!("gateway-{at}"), draw(at, gateway))).collect()
+}
+
+/// Few gateways are shown at large, many in a table.
+fn is_table(view: &View<'_>) -> bool {
+    view.status.gateways.len() > AT_LARGE
 }
 
 /// The value of a metric; `None` while the gateway does not answer.
@@ -87,30 +98,11 @@ fn traffic(gateway: &Gateway) -> Markup {
     }
 }
 
-/// Requests a second over the last minutes: newest at the right, drawn from zero.
 fn sparkline(history: &[f64]) -> Markup {
-    let history = &history[history.len().saturating_sub(HISTORY)..];
-    let value = |value: f64| if value.is_finite() { value.max(0.0) } else { 0.0 };
-    let peak = history.iter().copied().map(value).fold(0.0, f64::max);
-    let first = HISTORY - history.len();
-    let point = |(at, per_s): (usize, &f64)| {
-        let y = HEIGHT - value(*per_s) / peak.max(1.0) * (HEIGHT - 3.0);
-        format!("{} {y:.1}", first + at)
-    };
-    let line = history.iter().enumerate().map(point).collect::<Vec<_>>().join("L");
-    let last = HISTORY - 1;
+    let peak = peak(history);
     html! {
         figure.spark {
-            svg viewBox={ "0 0 " (last) " " (HEIGHT) } preserveAspectRatio="none" role="img"
-                aria-label={ "Requests a second over the last five minutes, peak " (rate(peak)) } {
-                line.grid x1="0" x2=(last) y1="3" y2="3" {}
-                line.grid x1="0" x2=(last) y1="31.500" y2="31.500" {}
-                line.base x1="0" x2=(last) y1=(HEIGHT) y2=(HEIGHT) {}
-                @if history.len() > 1 {
-                    path.area d={ "M" (first) " " (HEIGHT) "L" (line) "L" (last) " " (HEIGHT) "z" } {}
-                    path.line d={ "M" (line) } {}
-                }
-            }
+            (curve(history, peak))
             figcaption {
                 span { "5 min ago" }
                 span { @if history.len() > 1 { "peak " (rate(peak)) } @else { "no history yet" } }
@@ -118,6 +110,39 @@ fn sparkline(history: &[f64]) -> Markup {
             }
         }
     }
+}
+
+/// Requests a second over the last minutes: newest at the right, drawn from zero to the peak.
+pub(super) fn curve(history: &[f64], peak: f64) -> Markup {
+    let history = &history[history.len().saturating_sub(HISTORY)..];
+    let first = HISTORY - history.len();
+    let point = |(at, per_s): (usize, &f64)| {
+        let y = HEIGHT - sane(*per_s) / peak.max(1.0) * (HEIGHT - 3.0);
+        format!("{} {y:.1}", first + at)
+    };
+    let line = history.iter().enumerate().map(point).collect::<Vec<_>>().join("L");
+    let last = HISTORY - 1;
+    html! {
+        svg.curve viewBox={ "0 0 " (last) " " (HEIGHT) } preserveAspectRatio="none" role="img"
+            aria-label={ "Requests a second over the last five minutes, peak " (rate(peak)) } {
+            line.grid x1="0" x2=(last) y1="3" y2="3" {}
+            line.grid x1="0" x2=(last) y1="31.500" y2="31.500" {}
+            line.base x1="0" x2=(last) y1=(HEIGHT) y2=(HEIGHT) {}
+            @if history.len() > 1 {
+                path.area d={ "M" (first) " " (HEIGHT) "L" (line) "L" (last) " " (HEIGHT) "z" } {}
+                path.line d={ "M" (line) } {}
+            }
+        }
+    }
+}
+
+/// The most requests a second of a history.
+pub(super) fn peak(history: &[f64]) -> f64 {
+    history.iter().copied().map(sane).fold(0.0, f64::max)
+}
+
+fn sane(per_s: f64) -> f64 {
+    if per_s.is_finite() { per_s.max(0.0) } else { 0.0 }
 }
 
 /// What people look at first; what should be zero says so when it is not.
@@ -155,7 +180,7 @@ fn number(name: &str, value: &str, note: &str, mood: Mood) -> Markup {
     }
 }
 
-fn unwanted(number: u64) -> Mood {
+pub(super) fn unwanted(number: u64) -> Mood {
     if number > 0 { Mood::Warning } else { Mood::Neutral }
 }
 

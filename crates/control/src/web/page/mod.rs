@@ -4,6 +4,7 @@
 //! is escaped by maud; the only text that is not is our own style and script.
 
 mod figures;
+mod gateway_table;
 mod gateways;
 mod marks;
 mod nodes;
@@ -130,10 +131,10 @@ fn masthead(view: &View<'_>) -> Markup {
                 "evenkeel"
             }
             span.meta {
-                (view.status.version)
-                @if !view.status.server.is_empty() { span.sep { "·" } (view.status.server) }
+                bdi { (view.status.version) }
+                @if !view.status.server.is_empty() { span.sep { "·" } bdi { (view.status.server) } }
             }
-            span #link.link data-state="off" role="status" { span.dot {} span #link-text { "Snapshot" } }
+            span #link.wire data-state="off" role="status" { span.dot {} span #link-text { "Snapshot" } }
         }
     }
 }
@@ -172,7 +173,7 @@ fn colophon(view: &View<'_>) -> Markup {
                 a href="/stats;csv" { "CSV" }
                 a href="/healthz" { "Health" }
             }
-            span { "control runs since " (text::time(view.status.since_ms, view.times)) }
+            span { "control started " (text::time(view.status.since_ms, view.times)) }
         }
     }
 }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::View;
 use super::marks::{Mood, state};
+use super::shards::{real, size};
 use super::slots::range;
 use super::text::{bytes, count, grouped, percent, rate, span};
 use crate::status::{Health, Node, Role};
@@ -40,9 +41,13 @@ pub(super) fn section(view: &View<'_>) -> Markup {
                 p.none { "No node is wanted or seen." }
             } @else {
                 div.scroll tabindex="0" role="region" aria-labelledby="nodes-title" {
-                    table.nodes {
-                        thead { tr { @for (name, class) in COLUMNS { th.(class) scope="col" { (name) } } } }
-                        tbody { @for (_, row) in parts(view) { (row) } }
+                    table.rows.of-nodes role="table" {
+                        thead role="rowgroup" {
+                        tr role="row" {
+                            @for (name, class) in COLUMNS { th.(class) scope="col" role="columnheader" { (name) } }
+                        }
+                    }
+                        tbody role="rowgroup" { @for (_, row) in parts(view) { (row) } }
                     }
                 }
             }
@@ -79,27 +84,27 @@ fn row(at: usize, node: &Node, place: Place) -> Markup {
     let (class, colour) = match place {
         Place::Primary(colour) => ("primary", format!("c{colour}")),
         Place::Replica(colour) => ("replica", format!("c{colour}")),
-        Place::Loose => ("loose", "none".to_owned()),
+        Place::Loose => ("loose", "off".to_owned()),
     };
     html! {
-        tr.(class).(Mood::from(node.health).class()) id={ "node-" (at) } {
-            th.name scope="row" {
+        tr.(class).(Mood::from(node.health).class()) role="row" id={ "node-" (at) } {
+            th.name scope="row" role="rowheader" {
                 span.swatch.(colour) aria-hidden="true" {}
                 span.who { (node.name) }
                 span.sub { code title=(identity(node)) { (node.addr) } }
             }
-            td.role data-label="Role" { (role(node)) }
-            td.health data-label="Health" { (state(node.health, &node.because)) }
-            td.slots data-label="Slots" { (slots(node)) }
-            td.link data-label="Link" { (link(node)) }
-            td.num data-label="Lag" {
+            td.role role="cell" data-label="Role" { (role(node)) }
+            td.health role="cell" data-label="Health" { (state(node.health, &node.because)) }
+            td.slots role="cell" data-label="Slots" { (slots(node)) }
+            td.link role="cell" data-label="Link" { (link(node)) }
+            td.num role="cell" data-label="Lag" {
                 @match node.lag_bytes { Some(lag) => { (bytes(lag)) } None => { span.nil { "–" } } }
             }
-            td.memory data-label="Memory" { (memory(node.memory)) }
-            td.num data-label="Keys" title=(node.keys) { (count(node.keys)) }
-            td.num data-label="Ops" { (rate(node.ops_per_s)) }
-            td.num data-label="Clients" { (grouped(node.clients)) }
-            td.num data-label="Up" { (span(node.uptime_s)) }
+            td.memory role="cell" data-label="Memory" { (memory(node.memory)) }
+            td.num role="cell" data-label="Keys" title=(node.keys) { (count(node.keys)) }
+            td.num role="cell" data-label="Ops" { (rate(node.ops_per_s)) }
+            td.num role="cell" data-label="Clients" { (grouped(node.clients)) }
+            td.num role="cell" data-label="Up" { (span(node.uptime_s)) }
         }
     }
 }
@@ -117,7 +122,7 @@ fn role(node: &Node) -> Markup {
             Role::Primary => { "Primary" }
             Role::Replica => {
                 "Replica"
-                span.sub { @match &node.replica_of { Some(primary) => { "of " (primary) } None => { "of nobody" } } }
+                span.sub { @match &node.replica_of { Some(primary) => { "of " bdi { (primary) } } None => { "of nobody" } } }
             }
             Role::Unknown => { span.nil { "Unknown" } }
         }
@@ -125,18 +130,18 @@ fn role(node: &Node) -> Markup {
 }
 
 fn slots(node: &Node) -> Markup {
-    let owned: u64 = node.slots.iter().map(|(first, last)| u64::from(last.saturating_sub(*first)) + 1).sum();
+    let ranges: Vec<_> = real(&node.slots).collect();
     html! {
-        @if node.slots.is_empty() {
+        @if ranges.is_empty() {
             span.nil { "–" }
         } @else {
-            (grouped(owned))
+            (grouped(size(&node.slots)))
             span.sub {
-                @for (at, (first, last)) in node.slots.iter().take(LISTED).enumerate() {
+                @for (at, (first, last)) in ranges.iter().take(LISTED).enumerate() {
                     @if at > 0 { ", " }
                     (range((*first).into(), (*last).into()))
                 }
-                @if node.slots.len() > LISTED { " +" (grouped((node.slots.len() - LISTED) as u64)) }
+                @if ranges.len() > LISTED { " +" (grouped((ranges.len() - LISTED) as u64)) }
             }
         }
     }

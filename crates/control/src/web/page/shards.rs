@@ -102,15 +102,23 @@ impl<'a> Shards<'a> {
     }
 }
 
+/// The ranges without what cannot be: a node's answer may be nonsense.
+pub(super) fn real(ranges: &[(u16, u16)]) -> impl Iterator<Item = (u16, u16)> {
+    let last_slot = (SLOTS - 1) as u16;
+    let ranges = ranges.iter().map(move |(first, last)| (*first, (*last).min(last_slot)));
+    ranges.filter(|(first, last)| first <= last)
+}
+
+/// How many slots the ranges hold.
+pub(super) fn size(ranges: &[(u16, u16)]) -> u64 {
+    real(ranges).map(|(first, last)| u64::from(last - first) + 1).sum()
+}
+
 fn owners(all: &[Shard<'_>]) -> Vec<Option<usize>> {
     let mut owners = vec![None; SLOTS as usize];
     for (at, shard) in all.iter().enumerate() {
-        for &(first, last) in &shard.primary.slots {
-            let last = usize::from(last).min(owners.len() - 1);
-            // What a node says may be nonsense: a range that runs backwards is empty.
-            if usize::from(first) <= last {
-                owners[usize::from(first)..=last].fill(Some(at));
-            }
+        for (first, last) in real(&shard.primary.slots) {
+            owners[usize::from(first)..=usize::from(last)].fill(Some(at));
         }
     }
     owners

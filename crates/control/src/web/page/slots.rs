@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::View;
 use super::health::SLOTS;
 use super::marks::Mood;
-use super::shards::{Held, Piece, Shard};
+use super::shards::{Held, Piece, Shard, real, size};
 use super::text::{grouped, percent};
 
 /// Ranges that are listed by number; further ones are counted.
@@ -143,8 +143,8 @@ fn legend(view: &View<'_>, pieces: &[Piece]) -> Markup {
                     span.swatch.stopped[down].{ "c" (shard.colour) } {}
                     span.who {
                         @if down { (Mood::Bad.shape()) }
-                        (shard.primary.name)
-                        @if down { " (not serving)" }
+                        bdi { (shard.primary.name) }
+                        @if down { ", not serving" }
                     }
                     (ranges(&shard.primary.slots))
                 }
@@ -153,18 +153,19 @@ fn legend(view: &View<'_>, pieces: &[Piece]) -> Markup {
     }
 }
 
-/// How many slots, and which.
-pub(super) fn ranges(ranges: &[(u16, u16)]) -> Markup {
-    let owned: u64 = ranges.iter().map(|(first, last)| u64::from(last.saturating_sub(*first)) + 1).sum();
+/// Which slots, and how many.
+fn ranges(ranges: &[(u16, u16)]) -> Markup {
+    let owned = size(ranges);
+    let listed: Vec<_> = real(ranges).collect();
     html! {
         span.ranges {
-            @for (at, (first, last)) in ranges.iter().take(LISTED).enumerate() {
+            @for (at, (first, last)) in listed.iter().take(LISTED).enumerate() {
                 @if at > 0 { ", " }
-                (range((*first).into(), (*last).into()))
+                span.range { (range((*first).into(), (*last).into())) }
             }
-            @if ranges.len() > LISTED { " and " (grouped((ranges.len() - LISTED) as u64)) " more ranges" }
+            @if listed.len() > LISTED { " and " (grouped((listed.len() - LISTED) as u64)) " more ranges" }
         }
-        span.share { (grouped(owned)) " slots, " (format!("{:.1}", percent(owned, SLOTS.into()))) " %" }
+        span.share { (grouped(owned)) " slots, " (format!("{:.1}", percent(owned, SLOTS.into()))) "\u{a0}%" }
     }
 }
 

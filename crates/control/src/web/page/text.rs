@@ -130,7 +130,8 @@ fn three_digits(number: f64) -> String {
     match number {
         small if small < 9.995 => format!("{small:.2}"),
         middle if middle < 99.95 => format!("{middle:.1}"),
-        large => format!("{large:.0}"),
+        large if large < 1e6 => format!("{large:.0}"),
+        absurd => format!("{absurd:.1e}"),
     }
 }
 

@@ -39,10 +39,8 @@ fn item(view: &View<'_>, event: &Event) -> Markup {
             span.when { (time(event.at_ms, view.times)) }
             span.level { (mood.shape()) span.word { (word(event.level)) } }
             span.subject { (event.subject) }
-            span.what {
-                (event.what)
-                @if !event.because.is_empty() { span.because { (event.because) } }
-            }
+            span.what { (event.what) }
+            span.because { (event.because) }
         }
     }
 }

@@ -59,6 +59,7 @@ fn reason(status: &Status) -> String {
             let shards = if shards == 1 { "One shard".to_owned() } else { format!("{shards} shards") };
             format!("{shards}, {copies}; every node is as desired.")
         }
-        Health::Degraded | Health::Down | Health::Starting => "No reason was given.".to_owned(),
+        Health::Starting => "The cluster is being formed.".to_owned(),
+        Health::Degraded | Health::Down => "No reason was given.".to_owned(),
     }
 }
