@@ -37,11 +37,12 @@ impl Served {
     }
 
     async fn get(&self, path: &str) -> Answer {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
     }
 
     async fn get_with(&self, path: &str, headers: &str) -> Answer {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n")).await
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"))
+            .await
     }
 
     async fn ask(&self, request: &str) -> Answer {
@@ -141,7 +142,7 @@ async fn every_state_is_shown_and_escaped() {
 async fn a_live_stream_delivers_what_changed_and_ends_with_the_server() {
     let served = Served::start(web_fixtures::healthy(), None).await;
     let mut stream = TcpStream::connect(served.addr).await.unwrap();
-    stream.write_all(b"GET /stats/events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /stats/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut lines = BufReader::new(stream).lines();
     let first = event(&mut lines).await;
     assert!(first["main"].as_str().unwrap().contains("Healthy. Every slot is served"));
@@ -183,7 +184,7 @@ async fn streams_are_limited_and_their_places_come_back() {
     let mut streams = Vec::new();
     for _ in 0..64 {
         let mut stream = TcpStream::connect(served.addr).await.unwrap();
-        stream.write_all(b"GET /stats/events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /stats/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         let mut start = [0; 12];
         stream.read_exact(&mut start).await.unwrap();
         assert_eq!(&start, b"HTTP/1.1 200");
@@ -196,7 +197,7 @@ async fn streams_are_limited_and_their_places_come_back() {
     let started = Instant::now();
     loop {
         let mut stream = TcpStream::connect(served.addr).await.unwrap();
-        stream.write_all(b"GET /stats/events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /stats/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         let mut start = [0; 12];
         stream.read_exact(&mut start).await.unwrap();
         if &start == b"HTTP/1.1 200" {
@@ -251,15 +252,20 @@ async fn every_answer_is_protected() {
 #[tokio::test]
 async fn bad_requests_are_refused() {
     let served = Served::start(web_fixtures::healthy(), None).await;
-    assert_eq!(served.ask("POST /stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.code, 405);
-    let large = "GET /stats HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
+    assert_eq!(
+        served.ask("POST /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.code,
+        405
+    );
+    let large = "GET /stats HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n";
     assert_eq!(served.ask(large).await.code, 413);
-    let chunked = "GET /stats HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunked = "GET /stats HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(served.ask(chunked).await.code, 413);
-    let long = format!("GET /stats HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let long = format!("GET /stats HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     assert_eq!(served.ask(&long).await.code, 431);
-    let many = format!("GET /stats HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(100));
+    let many = format!("GET /stats HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: y\r\n".repeat(100));
     assert_eq!(served.ask(&many).await.code, 431);
+    let rebound = "GET /stats HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(served.ask(rebound).await.code, 421);
     assert_eq!(served.ask("\x16\x03\x01 garbage\r\n\r\n").await.code, 400);
     assert_eq!(served.get("/stats").await.code, 200);
     served.stop().await;

@@ -79,11 +79,16 @@ struct Served {
 
 impl Served {
     async fn start(status: Status) -> Self {
+        Self::guarded(status, None).await
+    }
+
+    async fn guarded(status: Status, password: Option<&str>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/stats", listener.local_addr().unwrap());
         let (publish, status) = watch::channel(Arc::new(now(status)));
+        let password = password.map(str::to_owned);
         let (stop, stopped) = oneshot::channel::<()>();
-        let done = tokio::spawn(web::serve(listener, status, None, async { drop(stopped.await) }));
+        let done = tokio::spawn(web::serve(listener, status, password, async { drop(stopped.await) }));
         Self { url, publish, stop: Some(stop), done }
     }
 
@@ -254,6 +259,34 @@ async fn reads_without_javascript(page: WebDriver, served: &Served) -> Result<()
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     Ok(())
+}
+
+async fn tells_its_age(page: WebDriver, served: Served) -> Result<(), std::convert::Infallible> {
+    let url = served.url.replace("http://", "http://evenkeel:correct%20horse@");
+    page.goto(&url).await.unwrap();
+    until(&page, "#link-text", "Live").await;
+    // Control goes silent: the stream goes on and says so.
+    let mut silent = now(web_fixtures::healthy());
+    silent.at_ms -= 9_000;
+    served.publish.send_replace(Arc::new(silent));
+    until(&page, "#verdict h1", "No fresh observation").await;
+    served.show(web_fixtures::healthy());
+    until(&page, "#verdict h1", "Healthy").await;
+    no_complaints(&page).await;
+    // The server goes away: the page keeps what it has and says how it is.
+    served.stop().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    until(&page, "#link-text", "Connection lost, trying again").await;
+    until(&page, "#verdict h1", "Healthy").await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_tells_how_old_it_is() {
+    let served = Served::guarded(web_fixtures::healthy(), Some("correct horse")).await;
+    let chromedriver = Chromedriver::start();
+    let page = chromedriver.browser().await;
+    page.run_and_quit(|page| tells_its_age(page, served)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

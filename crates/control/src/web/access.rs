@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -25,6 +26,13 @@ pub(super) struct Access(Option<Arc<[u8]>>);
 impl Access {
     pub(super) fn new(password: Option<&str>) -> Self {
         Self(password.map(|password| base64(format!("{USER}:{password}").as_bytes()).into_bytes().into()))
+    }
+
+    /// Whether the request was meant for us. Without a password, a website whose name is made to point at
+    /// this machine could read the page through a visitor's browser; it cannot forge the name in `Host`.
+    fn expects(&self, headers: &HeaderMap) -> bool {
+        let Some(host) = headers.get(header::HOST) else { return true };
+        self.0.is_some() || host.to_str().is_ok_and(is_local)
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
@@ -69,6 +77,10 @@ pub(super) async fn guard(State(access): State<Access>, mut request: Request, ne
     let mut response = if has_large_body(request.headers()) {
         let close = [(header::CONNECTION, "close")];
         (StatusCode::PAYLOAD_TOO_LARGE, close, "requests have no body here\n").into_response()
+    } else if !access.expects(request.headers()) {
+        let why =
+            "without a password this page is opened by its address, e.g. http://127.0.0.1, not by a name\n";
+        (StatusCode::MISDIRECTED_REQUEST, why).into_response()
     } else if request.uri().path() == "/healthz" || access.admits(request.headers()) {
         next.run(request).await
     } else {
@@ -108,6 +120,14 @@ fn protect(headers: &mut HeaderMap, nonce: &Nonce) {
     }
 }
 
+/// Whether a `Host` is an address or `localhost`, which no stranger's name server decides about.
+fn is_local(host: &str) -> bool {
+    let without_port = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let bare = without_port.trim_start_matches('[').trim_end_matches(']');
+    let whole = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || [bare, whole].iter().any(|name| name.parse::<IpAddr>().is_ok())
+}
+
 /// Whether both are the same, in time that depends on their lengths only.
 fn same(given: &[u8], expected: &[u8]) -> bool {
     let mut differs = u8::from(given.len() != expected.len());
@@ -134,7 +154,7 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, base64, same};
+    use super::{Access, base64, is_local, same};
     use axum::http::{HeaderMap, header};
 
     fn given(authorization: &str) -> HeaderMap {
@@ -156,6 +176,32 @@ mod tests {
             assert!(!same(other.as_bytes(), b"abc"), "{other:?}");
         }
         assert!(!same(b"", b"\0"));
+    }
+
+    #[test]
+    fn knows_names_that_strangers_can_point_here() {
+        for local in [
+            "127.0.0.1",
+            "127.0.0.1:7020",
+            "localhost",
+            "LocalHost:7020",
+            "[::1]",
+            "[::1]:7020",
+            "10.0.0.1:1",
+        ] {
+            assert!(is_local(local), "{local}");
+        }
+        for strange in [
+            "",
+            ":",
+            "evil.example",
+            "evil.example:7020",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "[x]:1",
+        ] {
+            assert!(!is_local(strange), "{strange}");
+        }
     }
 
     #[test]

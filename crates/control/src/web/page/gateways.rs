@@ -126,7 +126,7 @@ pub(super) fn curve(history: &[f64], peak: f64) -> Markup {
         svg.curve viewBox={ "0 0 " (last) " " (HEIGHT) } preserveAspectRatio="none" role="img"
             aria-label={ "Requests a second over the last five minutes, peak " (rate(peak)) } {
             line.grid x1="0" x2=(last) y1="3" y2="3" {}
-            line.grid x1="0" x2=(last) y1="31.500" y2="31.500" {}
+            line.grid x1="0" x2=(last) y1="31.5" y2="31.5" {}
             line.base x1="0" x2=(last) y1=(HEIGHT) y2=(HEIGHT) {}
             @if history.len() > 1 {
                 path.area d={ "M" (first) " " (HEIGHT) "L" (line) "L" (last) " " (HEIGHT) "z" } {}

@@ -58,15 +58,15 @@ impl Mood {
                 @match self {
                     Self::Good => {
                         circle.fill cx="8" cy="8" r="7" {}
-                        path.cut d="M4.800 8.300l2.200 2.200 4.200-4.600" {}
+                        path.cut d="M4.8 8.3l2.2 2.2 4.2-4.6" {}
                     }
                     Self::Warning => {
-                        path.fill d="M8 1.200L15.400 14.500H.600z" {}
-                        path.cut d="M8 6v4M8 12.200v.100" {}
+                        path.fill d="M8 1.2L15.4 14.5H.6z" {}
+                        path.cut d="M8 6v4M8 12.2v.1" {}
                     }
                     Self::Bad => {
                         path.fill d="M5 1h6l4 4v6l-4 4H5l-4-4V5z" {}
-                        path.cut d="M5.500 5.500l5 5M10.500 5.500l-5 5" {}
+                        path.cut d="M5.5 5.5l5 5M10.5 5.5l-5 5" {}
                     }
                     Self::Waiting => {
                         circle.ring cx="8" cy="8" r="6" stroke-dasharray="3.140 3.140" {}
@@ -74,7 +74,7 @@ impl Mood {
                     }
                     Self::Stale => {
                         circle.ring cx="8" cy="8" r="6" {}
-                        path.ring d="M8 4.500V8l2.500 1.600" {}
+                        path.ring d="M8 4.5V8l2.5 1.6" {}
                     }
                     Self::Neutral => { circle.fill cx="8" cy="8" r="3" {} }
                 }

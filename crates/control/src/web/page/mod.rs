@@ -28,7 +28,7 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");
 /// The mark of the house as a picture: a keel under a level line.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect \
-                    width='32' height='32' rx='7' fill='%23274c77'/%3E%3Cpath d='M6 11h20M9 15.500h14c-1 5-3.500 8-7 8s\
+                    width='32' height='32' rx='7' fill='%23274c77'/%3E%3Cpath d='M6 11h20M9 15.5h14c-1 5-3.5 8-7 8s\
                     -6-3-7-8z' fill='%23fff' stroke='%23fff' stroke-width='2' stroke-linecap='round' \
                     stroke-linejoin='round'/%3E%3C/svg%3E";
 
@@ -126,7 +126,7 @@ fn masthead(view: &View<'_>) -> Markup {
         header.masthead {
             span.mark {
                 svg viewBox="0 0 32 32" aria-hidden="true" {
-                    path d="M4 9h24M7.5 14.5h17c-1.200 6.500-4.300 10-8.500 10s-7.300-3.500-8.500-10z" {}
+                    path d="M4 9h24M7.5 14.5h17c-1.2 6.5-4.3 10-8.5 10s-7.3-3.5-8.5-10z" {}
                 }
                 "evenkeel"
             }

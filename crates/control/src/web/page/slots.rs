@@ -50,7 +50,7 @@ fn band(view: &View<'_>, pieces: &[Piece]) -> Markup {
                 }
                 pattern #hatch-stopped width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)" {
                     rect.hatch-ground width="6" height="6" {}
-                    rect.hatch-line width="1.500" height="6" {}
+                    rect.hatch-line width="1.5" height="6" {}
                 }
             }
             @for (slots, held) in quiet { (segment(view, slots, *held)) }
