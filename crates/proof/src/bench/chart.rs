@@ -9,7 +9,7 @@
 //!    │ 100 k ├──●───●───●────┐      │
 //!    │       │               └──●   │
 //!    │       └──┬───┬───┬───┬───┬───┘ HEIGHT
-//!    │        16 B     64 B   256 B
+//!    │          16  32  64  128 256
 //! ```
 
 use std::fmt::Write;
@@ -96,7 +96,7 @@ impl Chart<'_> {
             );
         }
         let _ = write!(out, r#"<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{BOTTOM}" y2="{BOTTOM}"/>"#);
-        let every = self.sizes.len().div_ceil(8).max(1);
+        let every = self.sizes.len().div_ceil(16).max(1);
         for (at, &size) in self.sizes.iter().enumerate() {
             let x = self.x(size);
             let long = if at % every == 0 { 6.0 } else { 3.0 };
@@ -110,12 +110,15 @@ impl Chart<'_> {
                     out,
                     r#"<text class="tick" x="{x:.1}" y="{}" text-anchor="middle">{}</text>"#,
                     BOTTOM + 21.0,
-                    units::bytes(size)
+                    units::brief(size)
                 );
             }
         }
         let (x, y) = ((LEFT + RIGHT) / 2.0, HEIGHT - 6.0);
-        let _ = write!(out, r#"<text class="name" x="{x}" y="{y}" text-anchor="middle">value size</text>"#);
+        let _ = write!(
+            out,
+            r#"<text class="name" x="{x}" y="{y}" text-anchor="middle">value size in bytes</text>"#
+        );
     }
 
     fn line(&self, out: &mut String, axis: &Axis, series: &Series) {

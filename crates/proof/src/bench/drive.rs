@@ -223,23 +223,26 @@ impl Lane {
         self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
-    /// Removes every key of the last size that may be on the target; gives the number of those it could not.
+    /// Removes every key of the last size that may be on the target; gives the number of confirmed ones that
+    /// it could not remove.
     pub(crate) async fn remove(&mut self, stop: &AtomicU8) -> u64 {
         let keys: Vec<u64> = self.ring.written().collect();
-        let mut left = keys.len() as u64;
-        let mut one_by_one = false;
+        let mut left = self.ring.confirmed();
+        // A plain node of a cluster refuses keys of several slots in one command.
+        let mut at_once = REMOVED_AT_ONCE;
         for some in keys.chunks(REMOVED_AT_ONCE) {
             let mut tries = 3;
             while tries > 0 && stop.load(Ordering::Relaxed) < 2 {
-                tries -= 1;
-                match self.unlink(some, one_by_one).await {
-                    Ok(Removed::All) => {
-                        left -= some.len() as u64;
+                match self.unlink(some, at_once).await {
+                    Ok(refused) if at_once > 1 && refused.contains(&true) => at_once = 1,
+                    Ok(refused) => {
+                        let gone = some.iter().zip(refused.iter().chain(std::iter::repeat(&false)));
+                        left -=
+                            gone.filter(|(key, refused)| !**refused && self.ring.has(**key)).count() as u64;
                         break;
                     }
-                    Ok(Removed::NotAtOnce) => one_by_one = true,
-                    Ok(Removed::Refused) => break,
                     Err(_) => {
+                        tries -= 1;
                         self.link = None;
                         tokio::time::sleep(PAUSE.0 * 10).await;
                     }
@@ -253,12 +256,12 @@ impl Lane {
         left
     }
 
-    async fn unlink(&mut self, keys: &[u64], one_by_one: bool) -> Result<Removed, Lost> {
+    /// Removes keys, several in a command; for each command whether it was refused.
+    async fn unlink(&mut self, keys: &[u64], at_once: usize) -> Result<Vec<bool>, Lost> {
         let link = match &mut self.link {
             Some(link) => link,
             empty @ None => empty.insert(Link::open(&self.door, 0).await?),
         };
-        let at_once = if one_by_one { 1 } else { keys.len() };
         for some in keys.chunks(at_once) {
             wire::command_start(link.outbox(), some.len() + 1);
             link.outbox().extend_from_slice(b"$6\r\nUNLINK\r\n");
@@ -270,22 +273,8 @@ impl Lane {
         let answers = tokio::time::timeout(patience, link.answers(keys.len().div_ceil(at_once)))
             .await
             .map_err(|_| Lost::Silent(patience))??;
-        Ok(answers.iter().fold(Removed::All, |so_far, answer| match answer {
-            Answer::Error(text) if wire::error_code(text.as_bytes()) == "CROSSSLOT" => Removed::NotAtOnce,
-            Answer::Error(_) => Removed::Refused,
-            Answer::Integer(_) | Answer::Text(_) | Answer::Nil => so_far,
-        }))
+        Ok(answers.iter().map(|answer| matches!(answer, Answer::Error(_))).collect())
     }
-}
-
-/// What became of a command that removes keys.
-enum Removed {
-    /// Gone.
-    All,
-    /// The target wants keys of different slots one by one.
-    NotAtOnce,
-    /// An error reply.
-    Refused,
 }
 
 /// Whether a reply is right for the request for `key`.

@@ -22,10 +22,11 @@ const OVERHEAD: u64 = 128;
 /// More keys than this are never used: reading back and removing them would take longer than measuring.
 const MOST_KEYS: u64 = 1_000_000;
 
-/// Number of keys of `size` bytes that may be added, or `None` when there is no room for one.
-pub(crate) fn room(memory: Option<Memory>, max_data: u64, size: usize) -> Option<u64> {
+/// Number of keys of `size` bytes that may be added while `in_flight` bytes of values are on their way, or
+/// `None` when there is no room for one. Servers count the buffers of their clients as memory in use.
+pub(crate) fn room(memory: Option<Memory>, max_data: u64, in_flight: u64, size: usize) -> Option<u64> {
     let free = match memory {
-        Some(Memory { used, max }) if max > 0 => (max / 100 * FILL_PERCENT).saturating_sub(used),
+        Some(Memory { used, max }) if max > 0 => (max / 100 * FILL_PERCENT).saturating_sub(used + in_flight),
         Some(_) | None => u64::MAX,
     };
     // Allocators round up to size classes that lie a quarter apart.
@@ -107,7 +108,7 @@ impl Ring {
         for _ in 0..self.readable {
             let position = self.at % self.readable;
             self.at = position + 1;
-            if self.stored[(position / 64) as usize] >> (position % 64) & 1 == 1 {
+            if self.holds(position) {
                 return self.key(position);
             }
         }
@@ -119,9 +120,18 @@ impl Ring {
         self.stored.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
+    /// Whether the write of a key of this ring was confirmed.
+    pub(crate) fn has(&self, key: u64) -> bool {
+        self.holds((key - self.first) / self.step)
+    }
+
     /// Every key that may be on the target.
     pub(crate) fn written(&self) -> impl Iterator<Item = u64> + '_ {
         (0..self.touched).map(|position| self.key(position))
+    }
+
+    fn holds(&self, position: u64) -> bool {
+        self.stored[(position / 64) as usize] >> (position % 64) & 1 == 1
     }
 
     fn key(&self, position: u64) -> u64 {
@@ -137,12 +147,13 @@ mod tests {
     fn room_is_bounded_by_the_servers_memory_and_by_the_wish() {
         let mb = 1 << 20;
         let limited = |used, max| Some(Memory { used, max });
-        assert_eq!(room(None, 256 * mb, 1 << 19), Some(409));
-        assert_eq!(room(limited(0, 0), 256 * mb, 1 << 19), Some(409), "0 is no limit");
-        assert_eq!(room(limited(60 * mb, 100 * mb), 256 * mb, 1 << 19), Some(15));
-        assert_eq!(room(limited(70 * mb, 100 * mb), 256 * mb, 16), None, "already full");
-        assert_eq!(room(limited(0, mb), 256 * mb, 1 << 20), None, "one is too large");
-        assert_eq!(room(None, 1 << 40, 16), Some(MOST_KEYS));
+        assert_eq!(room(None, 256 * mb, 0, 1 << 19), Some(409));
+        assert_eq!(room(limited(0, 0), 256 * mb, 9 * mb, 1 << 19), Some(409), "0 is no limit");
+        assert_eq!(room(limited(60 * mb, 100 * mb), 256 * mb, 0, 1 << 19), Some(15));
+        assert_eq!(room(limited(60 * mb, 100 * mb), 256 * mb, 8 * mb, 1 << 19), Some(3));
+        assert_eq!(room(limited(70 * mb, 100 * mb), 256 * mb, 0, 16), None, "already full");
+        assert_eq!(room(limited(0, mb), 256 * mb, 0, 1 << 20), None, "one is too large");
+        assert_eq!(room(None, 1 << 40, 0, 16), Some(MOST_KEYS));
     }
 
     #[test]

@@ -252,7 +252,7 @@ fn introduction(plan: &Plan, facts: &Facts) -> String {
 }
 
 fn first_remarks(facts: &Facts) -> Vec<String> {
-    let unknown = "the target does not say its maxmemory, so only --max-data bounds the keys on it";
+    let unknown = "The target does not say its maxmemory, so only --max-data bounds the keys on it.";
     facts.max_memory_bytes.is_none().then(|| unknown.to_owned()).into_iter().collect()
 }
 
@@ -266,8 +266,8 @@ fn busy_generator(plan: &Plan, sizes: &[report::SizeReport]) -> Option<String> {
         .collect();
     (!busy.is_empty()).then(|| {
         format!(
-            "the load generator itself used over 90% of its {} thread(s) at {}: the target may be faster than \
-             shown there, try a larger --threads",
+            "The load generator itself used over 90% of its {} thread(s) at {}: the target may be faster than \
+             shown there, try a larger --threads.",
             plan.threads,
             busy.join(", ")
         )
@@ -297,11 +297,7 @@ fn conclude(plan: &Plan, progress: &Progress, report: &Report, page: &std::path:
         page.display()
     ));
     for (kind, failures) in &totals.errors_by_kind {
-        progress.say(&format!(
-            "  {kind}: {} times, first: {}",
-            units::grouped(failures.count),
-            failures.example
-        ));
+        progress.say(&format!("  {} × {kind}, first: {}", units::grouped(failures.count), failures.example));
     }
     if totals.wrong_values > 0 {
         progress.say(&format!(

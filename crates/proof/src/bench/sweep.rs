@@ -50,7 +50,8 @@ impl Sweep<'_> {
             }
             let memory = self.memory(runtime);
             self.sizes.push(SizeReport { bytes, bits: bytes as u64 * 8, ..SizeReport::default() });
-            let Some(keys) = room(memory, self.plan.data_per_size(), bytes) else {
+            let in_flight = self.plan.connections * (self.plan.depth(bytes) * bytes) as u64;
+            let Some(keys) = room(memory, self.plan.data_per_size(), in_flight, bytes) else {
                 self.skip(bytes, memory);
                 continue;
             };
@@ -162,7 +163,7 @@ impl Sweep<'_> {
         }
         if left > 0 {
             self.remark(format!(
-                "up to {} keys named evenkeel:bench:{}:{bytes}:* could not be removed from the target",
+                "{} keys named evenkeel:bench:{}:{bytes}:* could not be removed from the target.",
                 units::grouped(left),
                 self.run
             ));
@@ -172,7 +173,7 @@ impl Sweep<'_> {
     fn skip(&mut self, bytes: usize, memory: Option<Memory>) {
         let full = memory.filter(|memory| memory.max > 0).map_or_else(String::new, |memory| {
             let (used, max) = (units::bytes(memory.used), units::bytes(memory.max));
-            format!(" ({used} of maxmemory {max} in use, at most {FILL_PERCENT}% is used)")
+            format!(" ({used} of maxmemory {max} in use; at most {FILL_PERCENT}% is filled, requests in flight included)")
         });
         let why = format!(
             "{} was not measured: no room for one value within --max-data {}{full}",

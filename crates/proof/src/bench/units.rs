@@ -10,6 +10,15 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// `16`, `4K`, for axes of bytes
+pub(crate) fn brief(count: u64) -> String {
+    match count {
+        0..0x400 => count.to_string(),
+        0x400..0x10_0000 => format!("{}K", short(count as f64 / 1024.0)),
+        0x10_0000.. => format!("{}M", short(count as f64 / 1024.0 / 1024.0)),
+    }
+}
+
 /// `128 bit`, `4 Mibit`
 pub(crate) fn bits(bits: u64) -> String {
     match bits {
@@ -112,6 +121,7 @@ mod tests {
         assert_eq!([bytes(16), bytes(1024), bytes(524_288)], ["16 B", "1 KiB", "512 KiB"]);
         assert_eq!([bytes(1 << 28), bytes(3 << 29)], ["256 MiB", "1.5 GiB"]);
         assert_eq!([bits(128), bits(8192), bits(1 << 22)], ["128 bit", "8 Kibit", "4 Mibit"]);
+        assert_eq!([brief(16), brief(1024), brief(524_288), brief(3 << 20)], ["16", "1K", "512K", "3M"]);
         assert_eq!(bits_per_second(1.234e9), "1.23 Gbit/s");
         assert_eq!(bits_per_second(12.0), "12 bit/s");
         assert_eq!([seconds(71.24e-6), seconds(0.0015), seconds(2.0)], ["71.2 µs", "1.5 ms", "2 s"]);
