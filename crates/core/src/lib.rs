@@ -4,4 +4,5 @@
 //! randomness come in as arguments, and what should happen goes out as values. See `ARCHITECTURE.md`.
 
 pub mod command;
+pub mod config;
 pub mod metric;
