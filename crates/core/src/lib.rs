@@ -6,3 +6,4 @@
 pub mod command;
 pub mod config;
 pub mod metric;
+pub mod plan;
