@@ -35,6 +35,9 @@ pub(super) fn create(picture: &Picture<'_>, plan: &mut Plan) {
     if plan.steps.is_empty() {
         replicate(picture, plan, &ours);
     }
+    if plan.steps.is_empty() && picture.all_answer() {
+        even_out(picture, plan);
+    }
 }
 
 /// Why a node must not be touched; `None` when it belongs to us or is fresh.
@@ -114,17 +117,13 @@ fn meet(plan: &mut Plan, ours: &[(&Wanted, &Facts)]) {
     }
 }
 
-/// Gives primaries without slots to the shards that lack replicas.
+/// Gives nodes that neither own nor copy slots to the shards that lack replicas.
 fn replicate(picture: &Picture<'_>, plan: &mut Plan, ours: &[(&Wanted, &Facts)]) {
     let mut shards: Vec<(&Wanted, &NodeId, usize)> =
         picture.owners().map(|(wanted, facts)| (wanted, &facts.id, copies(picture, &facts.id))).collect();
-    let idle = |facts: &Facts| facts.duty == Duty::Primary && facts.own_slots().is_empty();
-    for (wanted, facts) in ours.iter().filter(|(_, facts)| idle(facts)) {
+    for (wanted, facts) in ours.iter().filter(|(_, facts)| is_idle(picture, facts)) {
         // others may still show it as the owner of slots; then it is heal's, or a moment's, business
-        if picture
-            .answering()
-            .any(|(_, other)| other.line(&facts.id).is_some_and(|peer| !peer.slots.is_empty()))
-        {
+        if owns_for_someone(picture, &facts.id) {
             plan.wait(&wanted.name, "it has lost its slots and the others have yet to learn it");
             continue;
         }
@@ -139,7 +138,7 @@ fn replicate(picture: &Picture<'_>, plan: &mut Plan, ours: &[(&Wanted, &Facts)])
             .map(|(at, _)| at);
         match short {
             None => plan.wait(&wanted.name, "it owns no slots and no shard that it knows lacks a replica"),
-            Some(_) if facts.keys > 0 => {
+            Some(_) if facts.keys > 0 && facts.duty == Duty::Primary => {
                 plan.wait(
                     &wanted.name,
                     format!("it owns no slots but holds {} keys: move its directory away", facts.keys),
@@ -159,6 +158,38 @@ fn replicate(picture: &Picture<'_>, plan: &mut Plan, ours: &[(&Wanted, &Facts)])
             }
         }
     }
+}
+
+/// Owns no slots and copies nobody who does. A replica can be left behind so when its primary became a replica.
+fn is_idle(picture: &Picture<'_>, facts: &Facts) -> bool {
+    match &facts.duty {
+        Duty::Primary => facts.own_slots().is_empty(),
+        Duty::Replica { of, .. } => !owns_for_someone(picture, of),
+    }
+}
+
+fn owns_for_someone(picture: &Picture<'_>, id: &NodeId) -> bool {
+    picture.answering().any(|(_, facts)| facts.line(id).is_some_and(|peer| !peer.slots.is_empty()))
+}
+
+/// Moves a replica from a shard that has too many to one that has too few.
+fn even_out(picture: &Picture<'_>, plan: &mut Plan) {
+    let wanted = picture.desired.replicas;
+    let count = |facts: &Facts| picture.replicas_of(&facts.id).count();
+    let Some((short, facts)) = picture.owners().find(|(_, facts)| count(facts) < wanted) else { return };
+    let Some((rich, theirs)) = picture.owners().find(|(_, facts)| count(facts) > wanted) else { return };
+    let Some((spare, _)) = picture.replicas_of(&theirs.id).min_by_key(|(_, replica)| replica.offset) else {
+        return;
+    };
+    let because = format!(
+        "{} has {} of {wanted} replicas and {} has {}",
+        short.name,
+        count(facts),
+        rich.name,
+        count(theirs)
+    );
+    let (node, primary) = (spare.name.clone(), short.name.clone());
+    plan.step(Step::Replicate { node, primary, id: facts.id.clone() }, because);
 }
 
 /// Replicas of a primary, counting those that do not answer now.
