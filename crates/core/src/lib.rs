@@ -4,7 +4,9 @@
 //! randomness come in as arguments, and what should happen goes out as values. See `ARCHITECTURE.md`.
 
 pub mod command;
+pub mod config;
 pub mod metric;
 pub mod proxy;
 pub mod resp;
 pub mod topology;
+pub mod plan;

@@ -1,2 +1,34 @@
 //! The binary: reads the command line, starts and stops roles.
-fn main() {}
+//!
+//! Owns the exit codes. Never decides anything about clusters or requests.
+
+mod cli;
+mod command;
+mod install;
+mod progress;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run::log(&cli);
+    let done = match cli.command {
+        Command::Up(args) => command::up::up(&args),
+        Command::Down(args) => command::down::down(&args),
+        Command::Status(args) => command::status::status(&args),
+        Command::Check(args) => command::check::check(&args),
+        Command::Run(args) => command::role::role(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("evenkeel: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Engines: what runs the server processes.
+//!
+//! Owns the one trait of the house and the error of an engine. Never knows why a server is started or stopped.
+
+mod conf;
+mod kin;
+mod process;
+mod spawn;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use evenkeel_core::plan::{NodeName, Process};
+use tokio::sync::Notify;
+
+pub use process::{Lifetime, ProcessEngine, stop_leftovers};
+
+/// What runs servers.
+pub trait Engine: Send + Sync + 'static {
+    /// The process of every node at this moment.
+    fn processes(&self) -> BTreeMap<NodeName, Process>;
+
+    /// Told whenever a process has ended.
+    fn nudge(&self) -> Arc<Notify>;
+
+    /// Starts a node's server. That it runs shows in [`Engine::processes`], that it works in its answers.
+    fn start(&self, node: &NodeName) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Takes note that a node has answered since it was started.
+    fn answered(&self, node: &NodeName);
+
+    /// Ends all servers so that their data is saved, and waits for them.
+    fn stop(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// It is not one of the wanted nodes.
+    #[error("{0} is not a node of this engine")]
+    Unknown(NodeName),
+    /// It runs already.
+    #[error("{node} runs already with process id {pid}")]
+    Runs {
+        /// The node.
+        node: NodeName,
+        /// Its process.
+        pid: u32,
+    },
+    /// Something else listens where it should.
+    #[error(
+        "port {port} of {node} is in use by another program: stop that program, or choose other ports with \
+         cluster.base-port (and another --dir)"
+    )]
+    PortTaken {
+        /// The node.
+        node: NodeName,
+        /// The port: the node's own, or its bus.
+        port: u16,
+    },
+    /// The system refused.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried, on what.
+        what: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,291 @@
+//! The process engine: servers are processes on this machine.
+//!
+//! Owns starting, adopting, watching and stopping them. Never starts a second server over a live directory, and
+//! never signals a process that it has no handle of.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use evenkeel_core::config::Cluster;
+use evenkeel_core::plan::{Desired, NodeName, Process};
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::sync::Notify;
+
+use super::conf::{BUS, conf};
+use super::kin::{self, PidFd};
+use super::spawn::{Spawner, end_with_us};
+use super::{Engine, EngineError};
+use crate::home::{Home, write_whole};
+use crate::now_ms;
+use crate::server::Server;
+
+/// Whether servers end with the evenkeel that started them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// They do.
+    WithUs,
+    /// They stay and wait for the next evenkeel to adopt them.
+    Detached,
+}
+
+/// How long a server may take to save its data when it is stopped.
+const STOP: Duration = Duration::from_secs(60);
+/// A server's log is set aside at a start when it is longer than this.
+const LOG_LIMIT: u64 = 8 << 20;
+
+/// Servers as processes on this machine.
+#[derive(Debug)]
+pub struct ProcessEngine {
+    server: Server,
+    cluster: Cluster,
+    password: String,
+    lifetime: Lifetime,
+    spawner: Spawner,
+    nudge: Arc<Notify>,
+    nodes: Arc<Mutex<BTreeMap<NodeName, Place>>>,
+}
+
+/// A node on this machine.
+#[derive(Debug)]
+struct Place {
+    port: u16,
+    dir: PathBuf,
+    process: Process,
+    handle: Option<Arc<PidFd>>,
+    failures: u32,
+    answered: bool,
+}
+
+impl ProcessEngine {
+    /// Looks for servers that run already and adopts them; starts nothing. Needs a tokio runtime.
+    pub fn new(
+        server: Server,
+        cluster: Cluster,
+        desired: &Desired,
+        home: &Home,
+        lifetime: Lifetime,
+    ) -> Result<ProcessEngine, EngineError> {
+        let spawner = Spawner::new().map_err(|source| system("start a thread", source))?;
+        let engine = ProcessEngine {
+            server,
+            cluster,
+            password: home.secrets().node_password.clone(),
+            lifetime,
+            spawner,
+            nudge: Arc::new(Notify::new()),
+            nodes: Arc::default(),
+        };
+        for wanted in &desired.nodes {
+            let (dir, port) = (home.node_dir(&wanted.name), wanted.addr.port());
+            let kin = kin::find(&dir.join("redis.conf"), &dir);
+            let place =
+                Place { port, dir, process: Process::Absent, handle: None, failures: 0, answered: false };
+            lock(&engine.nodes).insert(wanted.name.clone(), place);
+            if let Some((pid, handle)) = kin {
+                engine.watch(&wanted.name, pid, handle, None);
+            }
+        }
+        Ok(engine)
+    }
+
+    /// Refuses to begin while something else listens on a port of a node that does not run.
+    pub fn check_ports(&self) -> Result<(), EngineError> {
+        for (node, place) in lock(&self.nodes).iter() {
+            if place.handle.is_none() {
+                check_port(node, place.port)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a running process and waits for its end in the background.
+    fn watch(&self, node: &NodeName, pid: u32, handle: PidFd, child: Option<Child>) {
+        let handle = Arc::new(handle);
+        if let Some(place) = lock(&self.nodes).get_mut(node) {
+            place.process = Process::Running { pid };
+            place.handle = Some(Arc::clone(&handle));
+            place.answered = child.is_none();
+        }
+        let (nodes, nudge, node) = (Arc::clone(&self.nodes), Arc::clone(&self.nudge), node.clone());
+        tokio::spawn(async move {
+            let _ = handle.readable().await;
+            let at = now_ms();
+            let status = child.and_then(|mut child| child.wait().ok());
+            if let Some(place) = lock(&nodes).get_mut(&node) {
+                place.handle = None;
+                place.failures = if place.answered { 0 } else { place.failures + 1 };
+                let how = ending(status, place.answered, &place.dir.join("server.log"));
+                place.process = Process::Exited { at, how, failures: place.failures };
+            }
+            nudge.notify_one();
+        });
+    }
+
+    async fn launch(&self, node: &NodeName, port: u16, dir: &Path) -> Result<(), EngineError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|source| system(format!("make {}", dir.display()), source))?;
+        let file = dir.join("redis.conf");
+        if let Some((pid, handle)) = kin::find(&file, dir) {
+            self.watch(node, pid, handle, None);
+            return Err(EngineError::Runs { node: node.clone(), pid });
+        }
+        check_port(node, port)?;
+        let text = conf(&self.cluster, port, dir, &self.password);
+        let written = write_whole(&file, text.as_bytes(), 0o600);
+        written.map_err(|source| system(format!("write {}", file.display()), source))?;
+        let log = log(&dir.join("server.log"))?;
+        let twin = log.try_clone().map_err(|source| system("write the server's log", source))?;
+        let mut command = Command::new(&self.server.program);
+        // its own process group: a Ctrl-C at the terminal is for evenkeel, which stops its servers in order
+        command.arg(&file).current_dir(dir).process_group(0);
+        command.stdin(Stdio::null()).stdout(log).stderr(twin);
+        match self.lifetime {
+            Lifetime::WithUs => end_with_us(&mut command),
+            Lifetime::Detached => {}
+        }
+        let child = self.spawner.spawn(command).await;
+        let child =
+            child.map_err(|source| system(format!("run {}", self.server.program.display()), source))?;
+        let handle = kin::pidfd(child.id()).map_err(|source| system("watch the server", source))?;
+        self.watch(node, child.id(), handle, Some(child));
+        Ok(())
+    }
+}
+
+impl Engine for ProcessEngine {
+    fn processes(&self) -> BTreeMap<NodeName, Process> {
+        lock(&self.nodes).iter().map(|(node, place)| (node.clone(), place.process.clone())).collect()
+    }
+
+    fn nudge(&self) -> Arc<Notify> {
+        Arc::clone(&self.nudge)
+    }
+
+    async fn start(&self, node: &NodeName) -> Result<(), EngineError> {
+        let (port, dir) = {
+            let nodes = lock(&self.nodes);
+            let place = nodes.get(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
+            if let Process::Running { pid } = place.process {
+                return Err(EngineError::Runs { node: node.clone(), pid });
+            }
+            (place.port, place.dir.clone())
+        };
+        let started = self.launch(node, port, &dir).await;
+        if let Err(error) = &started
+            && let Some(place) = lock(&self.nodes).get_mut(node)
+            && place.handle.is_none()
+        {
+            place.failures += 1;
+            let how = format!("could not be started: {error}");
+            place.process = Process::Exited { at: now_ms(), how, failures: place.failures };
+        }
+        started
+    }
+
+    fn answered(&self, node: &NodeName) {
+        if let Some(place) = lock(&self.nodes).get_mut(node) {
+            (place.answered, place.failures) = (true, 0);
+        }
+    }
+
+    async fn stop(&self) {
+        let handles: Vec<Arc<PidFd>> =
+            lock(&self.nodes).values().filter_map(|place| place.handle.clone()).collect();
+        end(&handles.iter().map(AsRef::as_ref).collect::<Vec<_>>()).await;
+    }
+}
+
+/// Stops servers that an evenkeel which is gone left running in a directory; how many there were.
+pub async fn stop_leftovers(home: &Home) -> usize {
+    let nodes = fs::read_dir(home.dir().join("nodes")).into_iter().flatten().flatten();
+    let kin: Vec<PidFd> =
+        nodes.filter_map(|node| Some(kin::find(&node.path().join("redis.conf"), &node.path())?.1)).collect();
+    end(&kin.iter().collect::<Vec<_>>()).await;
+    kin.len()
+}
+
+/// Asks processes to save and end, waits for them, and kills those that do not in time.
+async fn end(handles: &[&PidFd]) {
+    for handle in handles {
+        let _ = pidfd_send_signal(handle.get_ref(), Signal::TERM);
+    }
+    let all = async {
+        for handle in handles {
+            let _ = handle.readable().await;
+        }
+    };
+    if tokio::time::timeout(STOP, all).await.is_err() {
+        tracing::error!("servers did not stop within {} s and are killed", STOP.as_secs());
+        for handle in handles {
+            let _ = pidfd_send_signal(handle.get_ref(), Signal::KILL);
+            let _ = tokio::time::timeout(Duration::from_secs(5), handle.readable()).await;
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // nothing under this lock can panic half-way
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check_port(node: &NodeName, port: u16) -> Result<(), EngineError> {
+    match kin::taken(port, port + BUS) {
+        None => Ok(()),
+        Some(port) => Err(EngineError::PortTaken { node: node.clone(), port }),
+    }
+}
+
+fn system(what: impl Into<String>, source: io::Error) -> EngineError {
+    EngineError::System { what: what.into(), source }
+}
+
+/// The server's log, opened for appending; a long one is set aside.
+fn log(path: &Path) -> Result<fs::File, EngineError> {
+    if path.metadata().is_ok_and(|meta| meta.len() > LOG_LIMIT) {
+        let _ = fs::rename(path, path.with_extension("log.1"));
+    }
+    let open = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    open.map_err(|source| system(format!("write {}", path.display()), source))
+}
+
+/// How a server ended, with the last words of its log where it never worked.
+fn ending(status: Option<ExitStatus>, answered: bool, log: &Path) -> String {
+    let how = match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => format!("exited with status {code}"),
+        Some((None, Some(signal))) => format!("was killed by signal {signal}"),
+        Some((None, None)) | None => "ended".to_owned(),
+    };
+    let crashed = status.is_some_and(|status| status.code().is_some_and(|code| code != 0));
+    match last_words(log) {
+        Some(words) if crashed || !answered => format!("{how}; {} ends with: {words}", log.display()),
+        Some(_) | None => how,
+    }
+}
+
+/// The last lines of a log that say something.
+fn last_words(log: &Path) -> Option<String> {
+    let mut file = fs::File::open(log).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(2048))).ok()?;
+    let mut text = Vec::new();
+    file.take(2048).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    // `123:M 23 Nov 2026 04:08:52.123 # words`: the words are enough
+    let words = |line: &str| {
+        line.split_once(" # ")
+            .or_else(|| line.split_once(" * "))
+            .map_or(line, |(_, words)| words)
+            .trim()
+            .to_owned()
+    };
+    let lines: Vec<String> = text.lines().map(words).filter(|line| !line.is_empty()).collect();
+    let last: Vec<&str> = lines.iter().rev().take(2).rev().map(String::as_str).collect();
+    (!last.is_empty()).then(|| last.join("; "))
+}

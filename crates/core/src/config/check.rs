@@ -1,0 +1,274 @@
+//! Raw values become checked ones; every refusal names file, line, key, value and what was expected.
+//!
+//! Owns the limits of each key and the checks over several keys. Never fills in a default that is not
+//! [`Config::default`]'s.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use toml::Value;
+
+use super::raw::{Raw, RawCluster, RawGateway, RawWeb, Written};
+use super::{
+    Auth, Bytes, Cluster, Config, ConfigError, Engine, EngineKind, Eviction, Gateway, Millis, Persistence,
+    Program, Threads, Web,
+};
+
+/// Distance of a node's bus port from its port; fixed by Redis.
+const BUS: u16 = 10_000;
+
+pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
+    let page = Page { text, file };
+    let raw: Raw = toml::from_str(text).map_err(|error| page.refused(&error))?;
+    let config = Config {
+        cluster: cluster(&page, &raw.cluster)?,
+        gateway: gateway(&page, &raw.gateway)?,
+        web: web(&page, &raw.web)?,
+        engine: engine(&page, &raw.engine.kind)?,
+    };
+    ports(&page, &raw, &config)?;
+    Ok(config)
+}
+
+/// The file, to find lines in.
+struct Page<'a> {
+    text: &'a str,
+    file: &'a str,
+}
+
+impl Page<'_> {
+    fn line(&self, at: usize) -> usize {
+        1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+    }
+
+    /// An error about one key's value.
+    fn wrong(&self, key: &'static str, written: &Written, expected: impl Into<String>) -> ConfigError {
+        let (at, value) = match written {
+            Some(value) => (value.span().start, value.get_ref().to_string()),
+            None => (0, "not set".to_owned()),
+        };
+        ConfigError::Wrong {
+            file: self.file.to_owned(),
+            line: self.line(at),
+            key,
+            value,
+            expected: expected.into(),
+        }
+    }
+
+    /// What the TOML parser refused: a key that does not exist, or text that is no TOML.
+    fn refused(&self, error: &toml::de::Error) -> ConfigError {
+        let line = self.line(error.span().map_or(0, |span| span.start));
+        let (file, what) = (self.file.to_owned(), error.message().replace('\n', ": "));
+        // serde says these words, for a key that exists nowhere or a section that is no table
+        if what.starts_with("unknown field") || what.starts_with("invalid type") {
+            let written = self.text.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
+            ConfigError::Unknown { file, line, written, what }
+        } else {
+            ConfigError::Syntax { file, line, what }
+        }
+    }
+
+    fn integer(
+        &self,
+        key: &'static str,
+        written: &Written,
+        limits: RangeInclusive<i64>,
+        default: i64,
+    ) -> Result<i64, ConfigError> {
+        match written.as_ref().map(|value| value.get_ref()) {
+            None => Ok(default),
+            Some(Value::Integer(number)) if limits.contains(number) => Ok(*number),
+            Some(_) => {
+                Err(self.wrong(key, written, format!("an integer {}..={}", limits.start(), limits.end())))
+            }
+        }
+    }
+
+    /// A string that is one of a few words.
+    fn word<T: Copy>(
+        &self,
+        key: &'static str,
+        written: &Written,
+        words: &[(&str, T)],
+        default: T,
+    ) -> Result<T, ConfigError> {
+        let Some(value) = written else { return Ok(default) };
+        let found = value.get_ref().as_str().and_then(|text| words.iter().find(|(name, _)| *name == text));
+        found.map(|(_, word)| *word).ok_or_else(|| {
+            let names: Vec<String> = words.iter().map(|(name, _)| format!("{name:?}")).collect();
+            self.wrong(key, written, one_of(&names))
+        })
+    }
+
+    /// A string that a small type reads.
+    fn text<T: std::str::FromStr>(
+        &self,
+        key: &'static str,
+        written: &Written,
+        expected: &str,
+        default: T,
+    ) -> Result<T, ConfigError> {
+        let Some(value) = written else { return Ok(default) };
+        let parsed = match value.get_ref() {
+            Value::String(text) => text.parse().ok(),
+            Value::Integer(number) => number.to_string().parse().ok(),
+            _ => None,
+        };
+        parsed.ok_or_else(|| self.wrong(key, written, expected))
+    }
+
+    fn millis(
+        &self,
+        key: &'static str,
+        written: &Written,
+        limits: RangeInclusive<Millis>,
+        default: Millis,
+    ) -> Result<Millis, ConfigError> {
+        let expected = format!("a duration {}..={}, such as \"{default}\"", limits.start(), limits.end());
+        let time = self.text(key, written, &expected, default)?;
+        if limits.contains(&time) { Ok(time) } else { Err(self.wrong(key, written, expected)) }
+    }
+}
+
+fn cluster(page: &Page<'_>, raw: &RawCluster) -> Result<Cluster, ConfigError> {
+    let default = Cluster::default();
+    // a majority needs three primaries: with fewer the servers cannot outvote a dead one
+    let shards = page.integer("cluster.shards", &raw.shards, 3..=64, default.shards.into())? as u16;
+    let replicas = page.integer("cluster.replicas", &raw.replicas, 0..=5, default.replicas.into())? as u16;
+    let highest = i64::from(u16::MAX - BUS - shards * (1 + replicas) + 1);
+    let base_port =
+        page.integer("cluster.base-port", &raw.base_port, 1024..=highest, default.base_port.into())? as u16;
+    let memory = page.text(
+        "cluster.memory",
+        &raw.memory,
+        "a size such as \"512mb\" or \"1gb\", or \"0\" for no limit",
+        default.memory,
+    )?;
+    if memory != Bytes(0) && memory < Bytes(16 << 20) {
+        return Err(page.wrong("cluster.memory", &raw.memory, "at least \"16mb\", or \"0\" for no limit"));
+    }
+    Ok(Cluster {
+        shards,
+        replicas,
+        server: program(page, &raw.server)?,
+        base_port,
+        memory,
+        eviction: page.word("cluster.eviction", &raw.eviction, &Eviction::ALL, default.eviction)?,
+        persistence: page.word(
+            "cluster.persistence",
+            &raw.persistence,
+            &[("none", Persistence::None), ("rdb", Persistence::Rdb), ("aof", Persistence::Aof)],
+            default.persistence,
+        )?,
+        node_timeout: page.millis(
+            "cluster.node-timeout",
+            &raw.node_timeout,
+            Millis(500)..=Millis(60_000),
+            default.node_timeout,
+        )?,
+    })
+}
+
+fn program(page: &Page<'_>, written: &Written) -> Result<Program, ConfigError> {
+    match written.as_ref().map(|value| value.get_ref()) {
+        None => Ok(Program::Auto),
+        Some(Value::String(name)) if name == "auto" => Ok(Program::Auto),
+        Some(Value::String(name)) if !name.trim().is_empty() => Ok(Program::Named(name.clone())),
+        Some(_) => {
+            let expected = "\"auto\", or the name or path of redis-server or valkey-server";
+            Err(page.wrong("cluster.server", written, expected))
+        }
+    }
+}
+
+fn gateway(page: &Page<'_>, raw: &RawGateway) -> Result<Gateway, ConfigError> {
+    let default = Gateway::default();
+    Ok(Gateway {
+        listen: listen(page, "gateway.listen", &raw.listen, default.listen)?,
+        threads: threads(page, &raw.threads)?,
+        hold: page.millis("gateway.hold", &raw.hold, Millis(0)..=Millis(600_000), default.hold)?,
+        max_clients: page.integer(
+            "gateway.max-clients",
+            &raw.max_clients,
+            1..=1_000_000,
+            default.max_clients.into(),
+        )? as u32,
+        auth: auth(page, "gateway.auth", &raw.auth)?,
+    })
+}
+
+fn web(page: &Page<'_>, raw: &RawWeb) -> Result<Web, ConfigError> {
+    Ok(Web {
+        listen: listen(page, "web.listen", &raw.listen, Web::default().listen)?,
+        auth: auth(page, "web.auth", &raw.auth)?,
+    })
+}
+
+fn engine(page: &Page<'_>, kind: &Written) -> Result<Engine, ConfigError> {
+    let kinds = [("process", EngineKind::Process)];
+    Ok(Engine { kind: page.word("engine.kind", kind, &kinds, EngineKind::Process)? })
+}
+
+fn threads(page: &Page<'_>, written: &Written) -> Result<Threads, ConfigError> {
+    match written.as_ref().map(|value| value.get_ref()) {
+        None => Ok(Threads::Auto),
+        Some(Value::String(word)) if word == "auto" => Ok(Threads::Auto),
+        Some(Value::Integer(count @ 1..=256)) => Ok(Threads::Count(*count as u16)),
+        Some(_) => Err(page.wrong("gateway.threads", written, "\"auto\" or an integer 1..=256")),
+    }
+}
+
+fn auth(page: &Page<'_>, key: &'static str, written: &Written) -> Result<Auth, ConfigError> {
+    let words = [("auto", Auth::Auto), ("none", Auth::None), ("password", Auth::Password)];
+    page.word(key, written, &words, Auth::Auto)
+}
+
+fn listen(
+    page: &Page<'_>,
+    key: &'static str,
+    written: &Written,
+    default: SocketAddr,
+) -> Result<SocketAddr, ConfigError> {
+    let expected = "an IP address and a port, such as \"127.0.0.1:7010\"";
+    let addr = page.text(key, written, expected, default)?;
+    if addr.port() == 0 { Err(page.wrong(key, written, expected)) } else { Ok(addr) }
+}
+
+/// No two listeners on one port: nodes, their buses, the gateway and the page.
+fn ports(page: &Page<'_>, raw: &Raw, config: &Config) -> Result<(), ConfigError> {
+    let first = config.cluster.base_port;
+    let last = first + config.nodes() - 1;
+    let taken = |port: u16| (first..=last).contains(&port) || (first + BUS..=last + BUS).contains(&port);
+    let whose = format!("{first}..={last} and {}..={} belong to the nodes", first + BUS, last + BUS);
+    for (key, written, addr) in [
+        ("gateway.listen", &raw.gateway.listen, config.gateway.listen),
+        ("web.listen", &raw.web.listen, config.web.listen),
+    ] {
+        if taken(addr.port()) {
+            let at = if written.is_some() { written } else { &raw.cluster.base_port };
+            let (key, expected) = if written.is_some() {
+                (key, format!("another port: {whose}"))
+            } else {
+                ("cluster.base-port", format!("one that leaves {key} {addr} alone: {whose}"))
+            };
+            return Err(page.wrong(key, at, expected));
+        }
+    }
+    if config.gateway.listen.port() == config.web.listen.port() {
+        let (key, at) = if raw.web.listen.is_some() {
+            ("web.listen", &raw.web.listen)
+        } else {
+            ("gateway.listen", &raw.gateway.listen)
+        };
+        return Err(page.wrong(key, at, "different ports for gateway.listen and web.listen"));
+    }
+    Ok(())
+}
+
+fn one_of(names: &[String]) -> String {
+    match names {
+        [only] => only.clone(),
+        names => format!("one of {}", names.join(", ")),
+    }
+}

@@ -1,0 +1,237 @@
+//! The rung *heal*: a dead primary is first replaced by its best replica and then restarted; a dead replica is
+//! restarted; an id that no longer exists is forgotten.
+//!
+//! Owns the safety rules of a failover. Never restarts a primary that would come back empty while a replica holds
+//! its data; never promotes without proof that the old primary is dead.
+//!
+//! ```text
+//! dead node ─► owner of slots in the eyes of the living? ── no ──► start
+//!                │ yes
+//!                ├─ a living node claims the slots ──────────────► wait until the others know
+//!                ├─ a replica that was in sync until the end ────► promote the one with the greatest offset
+//!                ├─ a replica that may hold data is silent ──────► wait (bounded where the disk holds the data)
+//!                ├─ the disk holds the data ─────────────────────► start in place
+//!                ├─ a replica that was not in sync ──────────────► promote: old data is better than none
+//!                └─ nothing ─────────────────────────────────────► start in place
+//! ```
+
+use super::picture::{Picture, Standing};
+use super::{
+    Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion, Seen,
+    Slots, Step, Wanted,
+};
+use crate::config::Persistence;
+
+/// How long a replica that does not answer may keep its primary from being started in place, in milliseconds.
+const SILENCE: u64 = 2_000;
+/// First and longest pause before a server that ended without ever answering is started again, in milliseconds.
+const PAUSES: (u64, u64) = (500, 30_000);
+
+pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
+    for (wanted, seen) in picture.nodes().filter(|(_, seen)| seen.is_dead()) {
+        match picture.standing(wanted.addr, None) {
+            Standing::Owner { id, slots } => {
+                replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots })
+            }
+            Standing::Idle => start(picture, plan, wanted, seen, "its slots, if any, are served elsewhere"),
+            Standing::Unknown => start_unknown(picture, plan, wanted, seen),
+        }
+    }
+    for (wanted, facts) in picture.answering() {
+        forget(picture, plan, wanted, facts);
+    }
+}
+
+/// An owner of slots that is gone: its process is dead, or its address answers with another id.
+struct Lost<'a> {
+    wanted: &'a Wanted,
+    seen: &'a Seen,
+    id: &'a NodeId,
+    slots: &'a Slots,
+}
+
+/// How much a replica has of its dead primary's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Holds {
+    Nothing,
+    OldData,
+    AllSent,
+}
+
+fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
+    let Lost { wanted, seen, id, slots } = *lost;
+    if let Some((heir, _)) = picture.owners().find(|(_, facts)| facts.own_slots().meets(slots)) {
+        return plan
+            .wait(&wanted.name, format!("{} has taken over, the others have yet to learn it", heir.name));
+    }
+    let best = picture
+        .replicas_of(id)
+        .map(|(replica, facts)| (holds(picture, seen, facts), facts.offset, replica, facts))
+        .max_by(|a, b| (a.0, a.1, &b.2.name).cmp(&(b.0, b.1, &a.2.name)));
+    let durable = picture.desired.persistence != Persistence::None;
+    let silent = picture.unknown().find(|node| picture.believed_replica(node.addr, id));
+    match (best, silent) {
+        (Some((Holds::AllSent, _, replica, facts)), _) => promote(picture, plan, lost, replica, facts),
+        (_, Some(silent)) if !durable || picture.is_fresh(seen, SILENCE) => {
+            plan.wait(&wanted.name, format!("{} may hold its data and does not answer", silent.name));
+        }
+        (Some((Holds::OldData, _, replica, facts)), _) if !durable || !seen.is_dead() => {
+            promote(picture, plan, lost, replica, facts);
+        }
+        _ if !seen.is_dead() => plan.wait(
+            &wanted.name,
+            format!(
+                "slots {slots} belonged to {id}, whose directory is gone, and no replica has their data: put \
+                 nodes.conf and the data back into the directory of {} and start again",
+                wanted.name
+            ),
+        ),
+        (Some(_), _) => start(picture, plan, wanted, seen, "no replica has all of its data"),
+        (None, _) => start(picture, plan, wanted, seen, "it has no replica that could take over"),
+    }
+}
+
+fn holds(picture: &Picture<'_>, dead: &Seen, replica: &Facts) -> Holds {
+    if replica.offset == 0 {
+        return if replica.keys == 0 { Holds::Nothing } else { Holds::OldData };
+    }
+    let Duty::Replica { link: Link::Down { since_s }, .. } = replica.duty else { return Holds::AllSent };
+    match &dead.process {
+        // the server counts whole seconds
+        Process::Exited { at, .. } if since_s * 1_000 > picture.now.saturating_sub(*at) + 2_000 => {
+            Holds::OldData
+        }
+        // nobody knows when it died: the link may well have been up until then
+        Process::Exited { .. } | Process::Absent | Process::Running { .. } => Holds::AllSent,
+    }
+}
+
+fn promote(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Wanted, facts: &Facts) {
+    let (name, by) = (&replica.name, court(picture, &facts.id, facts));
+    let what = format!("{} ({}) is dead and owned slots {}", lost.wanted.name, lost.id, lost.slots);
+    let best = format!("{name} has the most of its data (offset {})", facts.offset);
+    match by {
+        Court::Majority => plan.step(
+            Step::Promote { node: name.clone(), by: Promotion::Takeover },
+            format!("{what}; {best}; a majority of the primaries answers and sees it"),
+        ),
+        Court::Accounted => plan.step(
+            Step::Promote { node: name.clone(), by: Promotion::Takeover },
+            format!("{what}; {best}; every primary either answers or is proven dead"),
+        ),
+        Court::Unknown => elect(picture, plan, lost, replica, &format!("{what}; {best}")),
+    }
+}
+
+/// Lets the primaries vote, because some of them cannot be asked; where that does not help, the disk does.
+fn elect(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Wanted, what: &str) {
+    let name = &replica.name;
+    let timeout = picture.desired.node_timeout.0;
+    let seen = picture.at(replica.addr).map(|(_, seen)| seen);
+    let since = |at: Option<u64>| at.map_or(u64::MAX, |at| picture.now.saturating_sub(at));
+    let won = since(seen.and_then(|seen| seen.won_at));
+    let forced = since(seen.and_then(|seen| seen.forced_at));
+    // votes of an election that the same process won are counted again: two primaries for seconds
+    let (too_soon, why) = if won < (4 * timeout).max(4_000) {
+        (true, "won an election a moment ago and must not stand again yet")
+    } else {
+        (forced < (2 * timeout).max(2_000), "was asked to stand for election and has not won yet")
+    };
+    let durable = picture.desired.persistence != Persistence::None;
+    if !too_soon {
+        let because = format!("{what}; not every primary can be asked, so the primaries vote");
+        plan.step(Step::Promote { node: name.clone(), by: Promotion::Force }, because);
+    } else if durable && lost.seen.is_dead() && forced.min(won) >= SILENCE {
+        start(picture, plan, lost.wanted, lost.seen, &format!("{name} {why}"));
+    } else {
+        plan.wait(name, format!("{what}; {name} {why}"));
+    }
+}
+
+/// Who can say that a take-over without votes is safe.
+enum Court {
+    /// A majority of the primaries answers and sees the replica.
+    Majority,
+    /// No primary is hidden: each one answers or is proven dead.
+    Accounted,
+    /// Neither: some primary may live where nobody can ask it.
+    Unknown,
+}
+
+fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
+    let electorate: Vec<&Peer> = facts.view.iter().filter(|peer| !peer.slots.is_empty()).collect();
+    let sees = |voter: &Facts| {
+        voter.line(replica).is_some_and(|peer| peer.link == PeerLink::Up && peer.mark != Mark::Failed)
+    };
+    let votes = picture
+        .owners()
+        .filter(|(_, voter)| electorate.iter().any(|peer| peer.id == voter.id) && sees(voter));
+    if votes.count() > electorate.len() / 2 {
+        return Court::Majority;
+    }
+    let accounted = electorate.iter().all(|peer| {
+        peer.addr
+            .and_then(|addr| picture.at(addr))
+            .is_some_and(|(_, seen)| seen.is_dead() || seen.facts().is_some())
+    });
+    if accounted { Court::Accounted } else { Court::Unknown }
+}
+
+/// Nobody who answers knows it: a new node, or nobody answers at all.
+fn start_unknown(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) {
+    let durable = picture.desired.persistence != Persistence::None;
+    match picture.unknown().next() {
+        Some(silent)
+            if picture.answering().next().is_none() && (!durable || picture.is_fresh(seen, SILENCE)) =>
+        {
+            plan.wait(&wanted.name, format!("{} may hold its data and does not answer yet", silent.name));
+        }
+        Some(_) | None => start(picture, plan, wanted, seen, "no running node knows it"),
+    }
+}
+
+/// Starts a server, after a pause when it ended again and again without having answered.
+fn start(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen, why: &str) {
+    let node = wanted.name.clone();
+    match &seen.process {
+        Process::Running { .. } => {}
+        Process::Absent => plan.step(Step::Start { node }, format!("it is not running; {why}")),
+        Process::Exited { at, how, failures } => {
+            let pause = match failures {
+                0 => 0,
+                many => PAUSES.0.saturating_mul(1 << (many - 1).min(8)).min(PAUSES.1),
+            };
+            if picture.now >= at.saturating_add(pause) {
+                plan.step(Step::Start { node }, format!("it {how}; {why}"));
+            } else {
+                plan.wait(
+                    &node,
+                    format!("it {how}; started {failures} times in vain, again in {pause} ms at most"),
+                );
+            }
+        }
+    }
+}
+
+/// Ids at a living node's address that are not its own: it lost its directory and came back as another.
+fn forget(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, facts: &Facts) {
+    if let Standing::Owner { id, slots } = picture.standing(wanted.addr, Some(&facts.id)) {
+        let Some((_, seen)) = picture.at(wanted.addr) else { return };
+        return replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots });
+    }
+    for (viewer, theirs) in picture.answering().filter(|(viewer, _)| viewer.name != wanted.name) {
+        let stale = |peer: &&Peer| {
+            peer.addr == Some(wanted.addr)
+                && peer.id != facts.id
+                && peer.role != PeerRole::Handshake
+                && peer.slots.is_empty()
+                && !matches!(&theirs.duty, Duty::Replica { of, .. } if of == &peer.id)
+        };
+        for peer in theirs.view.iter().filter(stale) {
+            let node: NodeName = viewer.name.clone();
+            let because =
+                format!("{} answers as {} now, {} no longer exists", wanted.name, facts.id, peer.id);
+            plan.step(Step::Forget { node, id: peer.id.clone() }, because);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Desired and observed state in, the next safe steps out.
+//!
+//! Owns every decision about the cluster. Never remembers anything between two calls, never reads a clock: a step
+//! has succeeded when the next observation shows it. What is not known is never taken for dead.
+//!
+//! ```text
+//! the ladder; the first rung with work ends the climb
+//!   balance   even load over the nodes                        (has no rung yet)
+//!   scale     more or fewer shards and replicas               (has no rung yet)
+//!   upgrade   one node after the other, replicas first        (has no rung yet)
+//!   create    epochs, slots, MEET, REPLICATE                  create.rs
+//!   heal      replace dead primaries, restart what is dead    heal.rs
+//! ```
+
+mod create;
+mod heal;
+mod judge;
+mod picture;
+mod slots;
+mod view;
+#[cfg(test)]
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+pub use judge::{Judgement, judge};
+pub use slots::{SLOTS, Slots};
+pub use view::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, ViewError, parse_view};
+
+use crate::config::{Config, Millis, Persistence};
+use picture::Picture;
+
+/// Name of a node in this deployment, e.g. `node-7001`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeName(pub String);
+
+/// What the operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Every node; the first `shards` of them are the primaries of a new cluster.
+    pub nodes: Vec<Wanted>,
+    /// Number of primaries.
+    pub shards: usize,
+    /// Replicas of each primary.
+    pub replicas: usize,
+    /// Whether a node that restarts still has its data.
+    pub persistence: Persistence,
+    /// The servers' own time-out.
+    pub node_timeout: Millis,
+}
+
+/// A node that should exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: NodeName,
+    /// Where it listens.
+    pub addr: SocketAddr,
+}
+
+/// Everything that was seen at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// When somebody began to look: the death of an `Absent` process may be that young.
+    pub since: u64,
+    /// Every wanted node.
+    pub nodes: BTreeMap<NodeName, Seen>,
+}
+
+/// What was seen of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its process, from whoever runs it.
+    pub process: Process,
+    /// Its own answers.
+    pub answer: Answer,
+    /// When this process was last seen to become a primary.
+    pub won_at: Option<u64>,
+    /// When it was last asked to become a primary by an election.
+    pub forced_at: Option<u64>,
+}
+
+/// A node's process. `Absent` and `Exited` are proofs of death.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// It exists.
+    Running {
+        /// Its process id.
+        pid: u32,
+    },
+    /// There is none, and none was started yet.
+    Absent,
+    /// It ended.
+    Exited {
+        /// When, in milliseconds since the Unix epoch.
+        at: u64,
+        /// How, and the last words of its log.
+        how: String,
+        /// How many times in a row it ended without ever having answered.
+        failures: u32,
+    },
+}
+
+/// A node's own answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// None this time.
+    Silent {
+        /// Why, in words.
+        because: String,
+    },
+    /// It is still reading its data from disk.
+    Loading,
+    /// Everything that was asked.
+    Facts(Box<Facts>),
+}
+
+/// What a node says about itself and the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its cluster id.
+    pub id: NodeId,
+    /// Whether it takes writes as far as the cluster is concerned (`cluster_state`).
+    pub state: State,
+    /// What it does.
+    pub duty: Duty,
+    /// Its position in the replication stream.
+    pub offset: u64,
+    /// Number of keys.
+    pub keys: u64,
+    /// What it believes about every node, itself included.
+    pub view: Vec<Peer>,
+}
+
+/// A node's `cluster_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Serves.
+    Ok,
+    /// Answers CLUSTERDOWN.
+    Fail,
+}
+
+/// What a node does, by its own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Primary.
+    Primary,
+    /// Replica of `of`.
+    Replica {
+        /// The primary's id.
+        of: NodeId,
+        /// Its link.
+        link: Link,
+    },
+}
+
+/// A replica's link to its primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Connected and in sync.
+    Up,
+    /// Down for so many seconds.
+    Down {
+        /// Seconds.
+        since_s: u64,
+    },
+}
+
+/// The rungs that exist, lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    /// What is broken is repaired.
+    Heal,
+    /// What is missing is made.
+    Create,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The rung that has work; `None` when there is nothing to do.
+    pub rung: Option<Rung>,
+    /// Steps to take now, in this order.
+    pub steps: Vec<Planned>,
+    /// What has to wait, for time or for a person.
+    pub waits: Vec<Wait>,
+}
+
+/// A step and its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The step.
+    pub step: Step,
+    /// Why.
+    pub because: String,
+}
+
+/// Something that is not as desired and gets no step now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The node, or `None` for the cluster.
+    pub subject: Option<NodeName>,
+    /// What it waits for, or what a person has to do.
+    pub because: String,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Start the server process.
+    Start {
+        /// Which.
+        node: NodeName,
+    },
+    /// Make a replica the primary of its shard.
+    Promote {
+        /// The replica.
+        node: NodeName,
+        /// How.
+        by: Promotion,
+    },
+    /// Make a node forget an id that no longer exists.
+    Forget {
+        /// The node that forgets.
+        node: NodeName,
+        /// What it forgets.
+        id: NodeId,
+    },
+    /// Give a fresh node its own configuration epoch.
+    SetEpoch {
+        /// Which.
+        node: NodeName,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Give slots that nobody owns to a primary.
+    AddSlots {
+        /// Which.
+        node: NodeName,
+        /// The slots.
+        slots: Slots,
+    },
+    /// Introduce two nodes to each other.
+    Meet {
+        /// The node that is told.
+        node: NodeName,
+        /// The node it is told about.
+        peer: NodeName,
+    },
+    /// Make a primary without slots a replica.
+    Replicate {
+        /// Which.
+        node: NodeName,
+        /// The primary it copies from now on.
+        primary: NodeName,
+        /// That primary's id.
+        id: NodeId,
+    },
+}
+
+/// How a replica becomes a primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promotion {
+    /// At once, without votes: needs proof that the old primary is dead.
+    Takeover,
+    /// By the vote of a majority of the primaries.
+    Force,
+}
+
+/// The next safe steps. `now` is in milliseconds since the Unix epoch.
+pub fn plan(desired: &Desired, observed: &Observed, now: u64) -> Plan {
+    let picture = Picture::new(desired, observed, now);
+    let mut plan = Plan::default();
+    for (rung, climb) in
+        [(Rung::Heal, heal::heal as fn(&Picture<'_>, &mut Plan)), (Rung::Create, create::create)]
+    {
+        climb(&picture, &mut plan);
+        if !plan.steps.is_empty() {
+            plan.rung = Some(rung);
+            break;
+        }
+    }
+    plan
+}
+
+impl Desired {
+    /// What a configuration asks for, with every node on this machine.
+    pub fn of(config: &Config) -> Desired {
+        let node = |port: u16| Wanted {
+            name: NodeName(format!("node-{port}")),
+            addr: SocketAddr::from(([127, 0, 0, 1], port)),
+        };
+        Desired {
+            nodes: config.ports().map(node).collect(),
+            shards: config.cluster.shards.into(),
+            replicas: config.cluster.replicas.into(),
+            persistence: config.cluster.persistence,
+            node_timeout: config.cluster.node_timeout,
+        }
+    }
+}
+
+impl Plan {
+    fn step(&mut self, step: Step, because: impl Into<String>) {
+        self.steps.push(Planned { step, because: because.into() });
+    }
+
+    fn wait(&mut self, subject: &NodeName, because: impl Into<String>) {
+        self.waits.push(Wait { subject: Some(subject.clone()), because: because.into() });
+    }
+
+    fn wait_all(&mut self, because: impl Into<String>) {
+        self.waits.push(Wait { subject: None, because: because.into() });
+    }
+}
+
+impl Step {
+    /// The node that the step is done to.
+    pub fn node(&self) -> &NodeName {
+        match self {
+            Step::Start { node }
+            | Step::Promote { node, .. }
+            | Step::Forget { node, .. }
+            | Step::SetEpoch { node, .. }
+            | Step::AddSlots { node, .. }
+            | Step::Meet { node, .. }
+            | Step::Replicate { node, .. } => node,
+        }
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Start { .. } => out.write_str("start the server"),
+            Step::Promote { by: Promotion::Takeover, .. } => out.write_str("promote by takeover"),
+            Step::Promote { by: Promotion::Force, .. } => out.write_str("promote by election"),
+            Step::Forget { id, .. } => write!(out, "forget {id}"),
+            Step::SetEpoch { epoch, .. } => write!(out, "set configuration epoch {epoch}"),
+            Step::AddSlots { slots, .. } => write!(out, "own slots {slots}"),
+            Step::Meet { peer, .. } => write!(out, "meet {peer}"),
+            Step::Replicate { primary, .. } => write!(out, "replicate {primary}"),
+        }
+    }
+}

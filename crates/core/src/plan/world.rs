@@ -1,0 +1,509 @@
+//! A simulated world of model nodes with faults, seeded: the planner must come to rest, with one owner per slot,
+//! and no step may break a safety rule on the way.
+//!
+//! The model knows what matters here: views and epochs that spread by rumour, elections, data that a restart
+//! without persistence loses and that a replica throws away when it follows an empty primary.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::{
+    Answer, Desired, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink, PeerRole,
+    Process, Promotion, Seen, Slots, State, Step, Wanted, judge, plan,
+};
+use crate::config::{Millis, Persistence};
+
+const TICK: u64 = 100;
+const TIMEOUT: u64 = 1_000;
+
+/// What a node knows of a node.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    at: usize,
+    of: Option<u64>,
+    epoch: u64,
+    slots: Slots,
+}
+
+#[derive(Clone, Debug)]
+struct Model {
+    id: u64,
+    process: Process,
+    since: u64,
+    hung_until: u64,
+    view: BTreeMap<u64, Known>,
+    data: u64,
+    disk: u64,
+    offset: u64,
+    link_down: Option<u64>,
+    won_at: Option<u64>,
+    forced_at: Option<u64>,
+}
+
+struct World {
+    desired: Desired,
+    nodes: Vec<Model>,
+    now: u64,
+    began: u64,
+    random: u64,
+    next_id: u64,
+    log: Vec<String>,
+    seed: u64,
+}
+
+impl World {
+    fn new(seed: u64, shards: usize, replicas: usize, persistence: Persistence) -> World {
+        let count = shards * (1 + replicas);
+        let nodes =
+            (0..count).map(|at| Wanted { name: NodeName(format!("n{at:02}")), addr: addr(at) }).collect();
+        let desired = Desired { nodes, shards, replicas, persistence, node_timeout: Millis(TIMEOUT) };
+        let model = |at: usize| Model {
+            id: at as u64 + 1,
+            process: Process::Absent,
+            since: 0,
+            hung_until: 0,
+            view: BTreeMap::from([(at as u64 + 1, Known { at, of: None, epoch: 0, slots: Slots::none() })]),
+            data: 0,
+            disk: 0,
+            offset: 0,
+            link_down: None,
+            won_at: None,
+            forced_at: None,
+        };
+        World {
+            desired,
+            nodes: (0..count).map(model).collect(),
+            now: 1_000_000,
+            began: 1_000_000,
+            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            next_id: 1_000,
+            log: Vec::new(),
+            seed,
+        }
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) % limit
+    }
+
+    fn say(&mut self, what: String) {
+        self.log.push(format!("{:>6} {what}", self.now - self.began));
+    }
+
+    fn check(&self, holds: bool, what: &str) {
+        assert!(holds, "seed {}: {what}\n{}", self.seed, self.log.join("\n"));
+    }
+
+    fn up(&self, at: usize) -> bool {
+        matches!(self.nodes[at].process, Process::Running { .. })
+    }
+
+    /// Runs and is not hung.
+    fn lively(&self, at: usize) -> bool {
+        self.up(at) && self.nodes[at].hung_until <= self.now && self.nodes[at].since + 50 <= self.now
+    }
+
+    fn own(&self, at: usize) -> &Known {
+        &self.nodes[at].view[&self.nodes[at].id]
+    }
+
+    fn observe(&self) -> Observed {
+        let seen = |at: usize| {
+            let node = &self.nodes[at];
+            let answer = if !self.lively(at) {
+                Answer::Silent { because: "timed out".into() }
+            } else if node.since + 200 > self.now {
+                Answer::Loading
+            } else {
+                Answer::Facts(Box::new(self.facts(at)))
+            };
+            Seen { process: node.process.clone(), answer, won_at: node.won_at, forced_at: node.forced_at }
+        };
+        let nodes = (0..self.nodes.len()).map(|at| (self.desired.nodes[at].name.clone(), seen(at))).collect();
+        Observed { since: self.began, nodes }
+    }
+
+    fn facts(&self, at: usize) -> Facts {
+        let node = &self.nodes[at];
+        let own = self.own(at);
+        let peer = |(id, known): (&u64, &Known)| Peer {
+            id: name(*id),
+            addr: Some(addr(known.at)),
+            own: if *id == node.id { Own::Myself } else { Own::Other },
+            role: known.of.map_or(PeerRole::Primary, |of| PeerRole::Replica(name(of))),
+            mark: Mark::Fine,
+            epoch: known.epoch,
+            link: if self.up(known.at) && self.nodes[known.at].id == *id {
+                PeerLink::Up
+            } else {
+                PeerLink::Down
+            },
+            slots: known.slots.clone(),
+        };
+        let link =
+            node.link_down.map_or(Link::Up, |since| Link::Down { since_s: (self.now - since) / 1_000 });
+        Facts {
+            id: name(node.id),
+            state: if node.since + 2_000 > self.now && node.view.len() > 1 { State::Fail } else { State::Ok },
+            duty: own.of.map_or(Duty::Primary, |of| Duty::Replica { of: name(of), link }),
+            offset: node.offset,
+            keys: node.data,
+            view: node.view.iter().map(peer).collect(),
+        }
+    }
+
+    /// One tick; whether the planner had nothing to do.
+    fn turn(&mut self) -> bool {
+        self.now += TICK;
+        for at in 0..self.nodes.len() {
+            self.live(at);
+        }
+        let plan = plan(&self.desired, &self.observe(), self.now);
+        let idle = plan.steps.is_empty();
+        for planned in plan.steps {
+            self.say(format!("{} {}: {}", planned.step.node(), planned.step, planned.because));
+            if self.below(20) > 0 {
+                self.act(&planned.step);
+            }
+        }
+        idle
+    }
+
+    /// One tick of a node's own life: replication, writes, rumours, elections.
+    fn live(&mut self, at: usize) {
+        if !self.lively(at) {
+            return;
+        }
+        match self.own(at).of {
+            Some(of) => {
+                let primary = (0..self.nodes.len()).find(|p| self.nodes[*p].id == of && self.lively(*p));
+                match primary.filter(|p| self.own(*p).of.is_none()) {
+                    Some(primary) => {
+                        let (data, offset) = (self.nodes[primary].data, self.nodes[primary].offset);
+                        let node = &mut self.nodes[at];
+                        (node.data, node.offset, node.link_down) = (data, offset.max(1), None);
+                    }
+                    None => {
+                        let now = self.now;
+                        let _ = self.nodes[at].link_down.get_or_insert(now);
+                        self.elect_by_itself(at, of);
+                    }
+                }
+            }
+            None if !self.own(at).slots.is_empty() && self.nodes[at].since + 2_000 <= self.now => {
+                self.nodes[at].data += 1;
+                self.nodes[at].offset += 1;
+            }
+            None => {}
+        }
+        self.nodes[at].disk = self.nodes[at].data.saturating_sub(1);
+        for other in 0..self.nodes.len() {
+            if other != at && self.lively(other) && self.below(10) < 6 {
+                self.rumour(at, other);
+            }
+        }
+    }
+
+    /// `from` tells `to` about itself, and a little about others.
+    fn rumour(&mut self, from: usize, to: usize) {
+        let (id, told) = (self.nodes[from].id, self.own(from).clone());
+        if !self.nodes[to].view.contains_key(&id) {
+            return;
+        }
+        let strangers: Vec<(u64, Known)> = self.nodes[from]
+            .view
+            .iter()
+            .filter(|(id, known)| !self.nodes[to].view.contains_key(id) && self.nodes[known.at].id == **id)
+            .map(|(id, known)| (*id, Known { slots: Slots::none(), of: None, ..known.clone() }))
+            .collect();
+        self.nodes[to].view.extend(strangers);
+        self.learn(to, id, &told);
+        // the receiver knows better: the sender is told
+        let better: Vec<(u64, Known)> = self.nodes[to]
+            .view
+            .iter()
+            .filter(|(other, known)| {
+                **other != id && known.epoch > told.epoch && known.slots.meets(&told.slots)
+            })
+            .map(|(id, known)| (*id, known.clone()))
+            .collect();
+        for (id, known) in better {
+            self.learn(from, id, &known);
+        }
+        let (mine, theirs) = (self.own(to).clone(), self.own(from).epoch);
+        if mine.of.is_none() && told.of.is_none() && mine.epoch == theirs && self.nodes[to].id < id {
+            let top = self.nodes[to].view.values().map(|known| known.epoch).max().unwrap_or(0);
+            let own = self.nodes[to].id;
+            self.nodes[to].view.get_mut(&own).unwrap().epoch = top + 1;
+        }
+    }
+
+    fn learn(&mut self, at: usize, id: u64, told: &Known) {
+        let own = self.nodes[at].id;
+        if id == own {
+            return;
+        }
+        let mut gained = told.slots.clone();
+        for (other, known) in &self.nodes[at].view {
+            if *other != id && known.epoch >= told.epoch {
+                gained = gained.minus(&known.slots);
+            }
+        }
+        let before = self.own(at).clone();
+        let leader = before.of.unwrap_or(own);
+        let node = &mut self.nodes[at];
+        let led = node.view.get(&leader).map(|known| known.slots.clone()).unwrap_or_default();
+        for known in node.view.values_mut() {
+            known.slots = known.slots.minus(&gained);
+        }
+        node.view.insert(id, Known { slots: gained.clone(), ..told.clone() });
+        let left = node.view.get(&leader).map(|known| known.slots.clone()).unwrap_or_default();
+        // the shard that this node serves or copies has gone to `id`: follow it
+        if !led.is_empty() && left.is_empty() && gained.meets(&led) {
+            node.view.get_mut(&own).unwrap().of = Some(id);
+            node.won_at = None;
+        }
+    }
+
+    /// What the servers do without us, long after a death.
+    fn elect_by_itself(&mut self, at: usize, of: u64) {
+        let long = self.nodes[at].link_down.is_some_and(|since| self.now > since + 3 * TIMEOUT);
+        if long && self.nodes[at].offset > 0 && self.majority(at) && self.below(10) == 0 {
+            self.say(format!("n{at:02} is elected by gossip in place of {of}"));
+            self.promote(at);
+        }
+    }
+
+    fn majority(&self, at: usize) -> bool {
+        let owners: Vec<(&u64, &Known)> =
+            self.nodes[at].view.iter().filter(|(_, known)| !known.slots.is_empty()).collect();
+        let living =
+            owners.iter().filter(|(id, known)| self.lively(known.at) && self.nodes[known.at].id == **id);
+        living.count() > owners.len() / 2
+    }
+
+    fn promote(&mut self, at: usize) {
+        let own = self.nodes[at].id;
+        let Some(of) = self.own(at).of else { return };
+        let top = self.nodes[at].view.values().map(|known| known.epoch).max().unwrap_or(0);
+        let slots = self.nodes[at].view.get(&of).map(|known| known.slots.clone()).unwrap_or_default();
+        let (now, node) = (self.now, &mut self.nodes[at]);
+        if let Some(old) = node.view.get_mut(&of) {
+            old.slots = Slots::none();
+        }
+        *node.view.get_mut(&own).unwrap() = Known { at, of: None, epoch: top + 1, slots };
+        (node.won_at, node.link_down) = (Some(now), None);
+        for other in 0..self.nodes.len() {
+            if other != at && self.lively(other) && self.below(10) > 0 {
+                self.rumour(at, other);
+            }
+        }
+    }
+
+    fn at(&self, name: &NodeName) -> usize {
+        self.desired.nodes.iter().position(|node| &node.name == name).unwrap()
+    }
+
+    fn act(&mut self, step: &Step) {
+        let at = self.at(step.node());
+        if !matches!(step, Step::Start { .. }) && !self.lively(at) {
+            return;
+        }
+        match step {
+            Step::Start { .. } => self.start(at),
+            Step::Promote { by, .. } => self.judge_promotion(at, *by),
+            Step::Forget { id, .. } => {
+                let id: u64 = id.0.parse().unwrap();
+                self.check(self.nodes.iter().all(|node| node.id != id), "an id in use is forgotten");
+                self.nodes[at].view.remove(&id);
+            }
+            Step::SetEpoch { epoch, .. } => {
+                let id = self.nodes[at].id;
+                self.check(self.nodes[at].view.len() == 1, "an epoch is set on a node that knows others");
+                self.nodes[at].view.get_mut(&id).unwrap().epoch = *epoch;
+            }
+            Step::AddSlots { slots, .. } => {
+                let id = self.nodes[at].id;
+                let owned =
+                    (0..self.nodes.len()).any(|other| other != at && self.own(other).slots.meets(slots));
+                self.check(!owned, "slots that have an owner are given away");
+                let own = self.nodes[at].view.get_mut(&id).unwrap();
+                own.slots = own.slots.plus(slots);
+            }
+            Step::Meet { peer, .. } => {
+                let peer = self.at(peer);
+                if self.lively(peer) {
+                    for (a, b) in [(at, peer), (peer, at)] {
+                        let (id, known) = (self.nodes[b].id, self.own(b).clone());
+                        self.nodes[a].view.entry(id).or_insert(Known { slots: Slots::none(), ..known });
+                        self.rumour(b, a);
+                    }
+                }
+            }
+            Step::Replicate { id, .. } => {
+                self.check(self.own(at).slots.is_empty(), "a primary with slots is made a replica");
+                let copies = self.own(at).of.is_some();
+                self.check(copies || self.nodes[at].data == 0, "a node with data is made a replica");
+                let own = self.nodes[at].id;
+                self.nodes[at].view.get_mut(&own).unwrap().of = Some(id.0.parse().unwrap());
+            }
+        }
+    }
+
+    fn start(&mut self, at: usize) {
+        self.check(!self.up(at), "a second server is started over a live one");
+        if self.desired.persistence == Persistence::None {
+            let id = self.nodes[at].id;
+            let owner = (0..self.nodes.len())
+                .filter(|other| self.up(*other))
+                .all(|other| self.nodes[other].view.get(&id).is_none_or(|known| !known.slots.is_empty()));
+            for other in 0..self.nodes.len() {
+                let copy = self.up(other) && self.own(other).of == Some(id) && self.nodes[other].data > 0;
+                self.check(
+                    !(owner && copy),
+                    &format!("n{at:02} starts empty while n{other:02} holds its data"),
+                );
+            }
+            self.nodes[at].disk = 0;
+        }
+        let (now, fails) = (self.now, self.below(12) == 0);
+        let node = &mut self.nodes[at];
+        if let (true, Process::Exited { failures, .. }) = (fails, node.process.clone()) {
+            node.process =
+                Process::Exited { at: now, how: "exited with status 1".into(), failures: failures + 1 };
+            return;
+        }
+        (node.process, node.since) = (Process::Running { pid: 1 }, now);
+        (node.data, node.offset, node.link_down) = (node.disk, 0, Some(now));
+        (node.won_at, node.forced_at) = (None, None);
+    }
+
+    fn judge_promotion(&mut self, at: usize, by: Promotion) {
+        let Some(of) = self.own(at).of else { return };
+        let old = (0..self.nodes.len()).find(|old| self.nodes[*old].id == of);
+        self.check(old.is_none_or(|old| !self.up(old)), "a replica is promoted beside a living primary");
+        for other in (0..self.nodes.len()).filter(|other| *other != at && self.own(*other).of == Some(of)) {
+            let better =
+                self.nodes[other].offset > self.nodes[at].offset && self.nodes[other].link_down.is_none();
+            let answers = self.lively(other) && self.nodes[other].since + 200 <= self.now;
+            self.check(!(better && answers), "a replica with less data is promoted");
+        }
+        let now = self.now;
+        match by {
+            Promotion::Takeover => self.promote(at),
+            Promotion::Force => {
+                let tried = self.nodes[at].forced_at.replace(now);
+                self.check(
+                    tried.is_none_or(|tried| now - tried >= 2 * TIMEOUT),
+                    "an election is repeated too soon",
+                );
+                let won = self.nodes[at].won_at.is_none_or(|won| now - won >= 4 * TIMEOUT);
+                self.check(won, "a recent winner stands again");
+                if self.majority(at) {
+                    self.promote(at);
+                }
+            }
+        }
+    }
+
+    fn fault(&mut self) {
+        let at = self.below(self.nodes.len() as u64) as usize;
+        let now = self.now;
+        match self.below(12) {
+            0..=5 => self.kill(at),
+            6 => (0..3).for_each(|_| {
+                let at = self.below(self.nodes.len() as u64) as usize;
+                self.kill(at);
+            }),
+            7 | 8 => {
+                let until = now + 200 + self.below(4_000);
+                self.nodes[at].hung_until = until;
+                self.say(format!("n{at:02} hangs until {}", until - self.began));
+            }
+            9 => {
+                self.say("control starts again".into());
+                self.began = self.began.max(now);
+                for node in &mut self.nodes {
+                    if matches!(node.process, Process::Exited { .. }) {
+                        node.process = Process::Absent;
+                    }
+                    node.won_at = node.won_at.map(|_| now);
+                }
+            }
+            10 => (0..self.nodes.len())
+                .filter(|at| self.own(*at).of.is_none())
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|at| self.kill(at)),
+            _ if self.desired.replicas > 0 && self.quiet() => {
+                self.kill(at);
+                self.say(format!("n{at:02} loses its directory"));
+                self.next_id += 1;
+                let id = self.next_id;
+                self.nodes[at].id = id;
+                self.nodes[at].view =
+                    BTreeMap::from([(id, Known { at, of: None, epoch: 0, slots: Slots::none() })]);
+                self.nodes[at].disk = 0;
+            }
+            _ => {}
+        }
+    }
+
+    fn kill(&mut self, at: usize) {
+        if self.up(at) {
+            self.say(format!("n{at:02} is killed"));
+            self.nodes[at].process =
+                Process::Exited { at: self.now, how: "was killed by signal 9".into(), failures: 0 };
+        }
+    }
+
+    fn quiet(&self) -> bool {
+        judge(&self.desired, &self.observe()).at_rest()
+    }
+
+    fn rest(&mut self, seconds: u64) {
+        for _ in 0..seconds * 1_000 / TICK {
+            if self.turn() && self.quiet() {
+                return;
+            }
+        }
+        let judgement = judge(&self.desired, &self.observe());
+        let plan = plan(&self.desired, &self.observe(), self.now);
+        self.check(false, &format!("no rest: {judgement:?} {plan:?}"));
+    }
+}
+
+fn addr(at: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7_001 + at as u16))
+}
+
+fn name(id: u64) -> NodeId {
+    NodeId(id.to_string())
+}
+
+fn run(seed: u64, shards: usize, replicas: usize, persistence: Persistence) {
+    let mut world = World::new(seed, shards, replicas, persistence);
+    world.rest(60);
+    for _ in 0..world.below(6) + 1 {
+        for _ in 0..world.below(40) {
+            world.turn();
+        }
+        world.fault();
+    }
+    world.rest(120);
+    let owned: u32 = (0..world.nodes.len()).map(|at| world.own(at).slots.count()).sum();
+    world.check(owned == u32::from(super::SLOTS), "at rest, each slot has one owner");
+}
+
+#[test]
+fn the_planner_comes_to_rest_without_breaking_a_rule() {
+    let seeds = std::env::var("EVENKEEL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    for seed in 1..=seeds {
+        let persistence = if seed % 2 == 0 { Persistence::None } else { Persistence::Aof };
+        let (shards, replicas) = [(3, 1), (3, 1), (3, 2), (5, 1), (3, 0)][(seed % 5) as usize];
+        run(seed, shards, replicas, persistence);
+    }
+}

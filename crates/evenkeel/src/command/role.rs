@@ -1,0 +1,80 @@
+//! `evenkeel run`: one role in this process, in the foreground.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use evenkeel_control::engine::Lifetime;
+use evenkeel_control::home::Home;
+use evenkeel_control::server::Server;
+use evenkeel_gateway::{Gateway, Settings};
+
+use super::Outcome;
+use crate::cli::{Role, RunArgs};
+use crate::run::{self, Parts, Service};
+
+pub(crate) fn role(args: &RunArgs) -> Outcome {
+    match args.role {
+        Role::Gateway => gateway(args),
+        Role::Control => cluster(args, Parts::Control),
+        Role::All => cluster(args, Parts::All),
+    }
+}
+
+/// Only a gateway, in front of any existing cluster.
+fn gateway(args: &RunArgs) -> Outcome {
+    refuse(&[("--config", args.config.is_some()), ("--dir", args.dir.is_some())], "control and all")?;
+    let listen = args.listen.ok_or("--role gateway needs --listen ADDR")?;
+    let mut settings = Settings::new(listen, args.seeds.clone());
+    settings.workers = args.threads.into();
+    settings.client_password = args.password_file.as_deref().map(secret).transpose()?;
+    settings.node_password = args.node_password_file.as_deref().map(secret).transpose()?;
+    if settings.client_password.is_none() && !listen.ip().is_loopback() {
+        eprintln!("evenkeel: {listen} is open to everyone who reaches it: there is no --password-file");
+    }
+    let runtime = run::runtime()?;
+    let gateway = Gateway::start(settings)?;
+    println!("gateway listens on {}", gateway.listen());
+    runtime.block_on(run::told_to_stop());
+    gateway.drain();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cluster(args: &RunArgs, parts: Parts) -> Outcome {
+    let gateway_only = [
+        ("--listen", args.listen.is_some()),
+        ("--seeds", !args.seeds.is_empty()),
+        ("--password-file", args.password_file.is_some()),
+        ("--node-password-file", args.node_password_file.is_some()),
+        ("--threads", args.threads != 0),
+    ];
+    refuse(&gateway_only, "gateway")?;
+    let config = run::config(args.config.as_deref())?;
+    let server = Server::find(&config.cluster.server)?;
+    let home = Home::open(&run::dir(args.dir.as_deref())?)?;
+    let runtime = run::runtime()?;
+    runtime.block_on(async {
+        let service = Service::start(&config, home, server, Lifetime::WithUs, parts).await?;
+        println!("evenkeel runs with process id {}", std::process::id());
+        run::told_to_stop().await;
+        service.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn refuse(options: &[(&str, bool)], roles: &str) -> Result<(), String> {
+    match options.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(format!("{name} is an option of --role {roles} only")),
+        None => Ok(()),
+    }
+}
+
+/// A password from a file, so that it never stands on a command line.
+fn secret(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let password = text.lines().next().unwrap_or_default().to_owned();
+    if password.is_empty() {
+        Err(format!("{} is empty, expected a password in its first line", file.display()))
+    } else {
+        Ok(password)
+    }
+}
