@@ -87,9 +87,12 @@ impl Page {
     fn open(listener: TcpListener, status: watch::Receiver<Arc<Status>>, password: Option<String>) -> Page {
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            // the page is wired in here; until then its port is only held
-            let _held = (listener, status, password);
-            let _ = stopped.wait_for(|stop| *stop).await;
+            let ended = async move {
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            if let Err(error) = evenkeel_control::web::serve(listener, status, password, ended).await {
+                tracing::error!(%error, "the page ended");
+            }
         });
         Page { stop, task }
     }
