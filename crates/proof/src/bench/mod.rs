@@ -38,6 +38,7 @@ use args::{Afterwards, Output, Plan};
 use crew::Crew;
 use drive::Stop;
 use files::{Clock, Files};
+use keys::Memory;
 use machine::Machine;
 use progress::Progress;
 use report::{Arguments, Ending, Report, Target, Totals};
@@ -147,7 +148,7 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
     let machine = Machine::look();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::System)?;
-    let facts = greet(&runtime, &plan)?;
+    let (facts, memory) = greet(&runtime, &plan)?;
     let files = Files::create(&plan.out, plan.client, clock)?;
     let stop = listen_for_stop()?;
     let longest = plan.sizes.last().copied().unwrap_or(0);
@@ -157,7 +158,8 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
     progress.say(&introduction(&plan, &facts));
     let noise = Arc::new(Noise::new(seed, longest));
     let (sizes, remarks) = (Vec::new(), first_remarks(&facts));
-    let mut sweep = Sweep { plan: &plan, run: &run, noise, crew, files, progress, stop, sizes, remarks };
+    let mut sweep =
+        Sweep { plan: &plan, run: &run, noise, crew, files, progress, stop, memory, sizes, remarks };
     let swept = sweep.run(&runtime);
     sweep.progress.finish();
     let closed = sweep.files.finish();
@@ -188,7 +190,7 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
 }
 
 /// Connects once before anything is written, so that a wrong address or password is said at once.
-fn greet(runtime: &Runtime, plan: &Plan) -> Result<Facts, BenchError> {
+fn greet(runtime: &Runtime, plan: &Plan) -> Result<(Facts, Option<Memory>), BenchError> {
     let addr = &plan.door.addr;
     let failed = |lost: Lost| match lost {
         Lost::Refused(reason) => BenchError::Login { addr: addr.clone(), reason },
@@ -203,7 +205,7 @@ fn greet(runtime: &Runtime, plan: &Plan) -> Result<Facts, BenchError> {
             return Err(BenchError::Login { addr: addr.clone(), reason });
         }
         // A target that closes on INFO can still be measured; then less is known about it.
-        Ok(target::ask(&mut link, patience).await.map(|(facts, _)| facts).unwrap_or_default())
+        Ok(target::ask(&mut link, patience).await.unwrap_or_default())
     })
 }
 
