@@ -198,6 +198,7 @@ fn wrong_values_are_found_and_loud() {
 #[test]
 fn errors_closed_connections_and_missing_values_are_counted_by_kind() {
     let addr = store(|value, number| match number % 100 {
+        5 => Act::Say(b"-MOVED 1 127.0.0.1:1\r\n".to_vec()),
         10 => Act::Say(b"-LOADING Redis is loading\r\n".to_vec()),
         20 => Act::Say(b"$-1\r\n".to_vec()),
         30 => Act::SayAndClose(bulk(&value)[..20].to_vec()),
@@ -208,10 +209,11 @@ fn errors_closed_connections_and_missing_values_are_counted_by_kind() {
     let (outcome, report) = measure(&addr, "--pipeline 4");
     assert_eq!(outcome, Outcome::Failures);
     let kinds = &report["totals"]["errors_by_kind"];
-    for kind in ["LOADING", "missing value", "connection lost", "unexpected reply"] {
+    for kind in ["MOVED", "LOADING", "missing value", "connection lost", "unexpected reply"] {
         assert!(kinds[kind]["count"].as_u64().unwrap_or(0) > 0, "{kind} in {kinds}");
     }
     assert_eq!(kinds["LOADING"]["example"], "LOADING Redis is loading");
+    assert!(report["remarks"].to_string().contains("gateway"), "{}", report["remarks"]);
     let get = &report["sizes"][0]["get"];
     assert!(get["requests"].as_u64().unwrap() > 100, "it went on after lost connections: {get}");
     let counted: u64 =

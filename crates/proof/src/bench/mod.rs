@@ -129,7 +129,8 @@ impl From<Outcome> for ExitCode {
 }
 
 /// Measures as the arguments say and writes the results. Blocks until it is done; it may be called from
-/// anywhere, also from within an asynchronous runtime (which it then blocks).
+/// anywhere, also from within an asynchronous runtime (which it then blocks). From then on the process takes
+/// Ctrl-C and SIGTERM as the wish to stop measuring.
 pub fn run(args: Args) -> Result<Outcome, BenchError> {
     // A thread of its own, because a runtime cannot wait inside another runtime.
     std::thread::scope(|scope| {
@@ -167,7 +168,9 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
     let ending = if sweep.stopped() { Ending::Stopped } else { Ending::Complete };
     let Sweep { crew, files, progress, sizes, mut remarks, .. } = sweep;
     crew.end();
+    let totals = Totals::of(&sizes);
     remarks.extend(busy_generator(&plan, &sizes));
+    remarks.extend(sent_elsewhere(&totals));
     let report = Report {
         schema: 1,
         evenkeel: env!("CARGO_PKG_VERSION").to_owned(),
@@ -181,7 +184,7 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
         arguments: arguments(&plan),
         method: report::method(),
         remarks,
-        totals: Totals::of(&sizes),
+        totals,
         sizes,
     };
     let path = files.report(&report, &page::page(&report))?;
@@ -276,6 +279,15 @@ fn busy_generator(plan: &Plan, sizes: &[report::SizeReport]) -> Option<String> {
     })
 }
 
+/// A node of a cluster has answered for itself only.
+fn sent_elsewhere(totals: &Totals) -> Option<String> {
+    totals.errors_by_kind.contains_key("MOVED").then(|| {
+        "The target sends requests elsewhere (MOVED): it is one node of a cluster, which a plain client cannot use \
+         as a whole. Measure the address of a gateway instead."
+            .to_owned()
+    })
+}
+
 fn arguments(plan: &Plan) -> Arguments {
     Arguments {
         seconds: plan.time.as_secs_f64(),
@@ -298,6 +310,9 @@ fn conclude(plan: &Plan, progress: &Progress, report: &Report, page: &std::path:
         if report.ending == Ending::Stopped { ", stopped early" } else { "" },
         page.display()
     ));
+    for remark in &report.remarks {
+        progress.say(remark);
+    }
     for (kind, failures) in &totals.errors_by_kind {
         progress.say(&format!("  {} × {kind}, first: {}", units::grouped(failures.count), failures.example));
     }

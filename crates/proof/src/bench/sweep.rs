@@ -150,6 +150,9 @@ impl Sweep<'_> {
     }
 
     fn remove(&mut self, bytes: usize) {
+        if self.stopped() {
+            self.progress.say("stopping early; the keys are being removed (once more Ctrl-C leaves them)");
+        }
         self.progress.doing(&format!("removing the keys of {}", units::bytes(bytes as u64)));
         self.crew.remove(&self.stop);
         let (mut working, mut left) = (self.crew.threads(), 0);
@@ -164,7 +167,7 @@ impl Sweep<'_> {
             }
         }
         if left > 0 {
-            self.remark(format!(
+            self.remarks.push(format!(
                 "{} keys named evenkeel:bench:{}:{bytes}:* could not be removed from the target.",
                 units::grouped(left),
                 self.run
@@ -188,11 +191,6 @@ impl Sweep<'_> {
         if let Some(size) = self.sizes.last_mut() {
             size.skipped = Some(why);
         }
-    }
-
-    fn remark(&mut self, text: String) {
-        self.progress.say(&text);
-        self.remarks.push(text);
     }
 
     /// Memory of the target at this moment, or as it was last known while it does not answer.
