@@ -3,6 +3,7 @@
 //! Owns their order: the gateway and the page take their ports before any server is started, and a stop drains the
 //! gateway before the servers end.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -141,11 +142,9 @@ pub(crate) fn log(cli: &Cli) {
         Command::Up(_) | Command::Down(_) | Command::Status(_) | Command::Check(_) => "error",
     };
     let filter = EnvFilter::try_from_env("EVENKEEL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .try_init();
+    let colours = std::io::stderr().is_terminal();
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_target(false);
+    let _ = format.with_writer(std::io::stderr).try_init();
 }
 
 fn settings(config: &Config, secrets: &Secrets) -> Settings {
