@@ -19,6 +19,7 @@ mod report;
 pub mod server;
 pub mod status;
 mod vitals;
+pub mod web;
 
 use std::sync::Arc;
 

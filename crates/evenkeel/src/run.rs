@@ -88,9 +88,10 @@ impl Page {
     fn open(listener: TcpListener, status: watch::Receiver<Arc<Status>>, password: Option<String>) -> Page {
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            // the page is wired in here; until then its port is only held
-            let _held = (listener, status, password);
-            let _ = stopped.wait_for(|stop| *stop).await;
+            let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
+            if let Err(error) = evenkeel_control::web::serve(listener, status, password, shutdown).await {
+                tracing::error!("the page has ended: {error}");
+            }
         });
         Page { stop, task }
     }
@@ -139,7 +140,9 @@ pub(crate) fn log(cli: &Cli) {
     let level = match &cli.command {
         Command::Up(args) if args.in_background => "info",
         Command::Run(_) => "info",
-        Command::Up(_) | Command::Down(_) | Command::Status(_) | Command::Check(_) => "error",
+        Command::Up(_) | Command::Down(_) | Command::Status(_) | Command::Check(_) | Command::Bench(_) => {
+            "error"
+        }
     };
     let filter = EnvFilter::try_from_env("EVENKEEL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();

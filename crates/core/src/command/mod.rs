@@ -1,8 +1,22 @@
 //! What the gateway knows about each command: arity, where its keys are, what it may do, how it is routed.
+//!
+//! `table` holds one row a command, `lookup` finds a row by name, `keys` finds the keys among the arguments of a
+//! call. Nothing here routes or replies: those who call it do, by what the row says.
+
+mod keys;
+mod lookup;
+mod table;
+
+pub use crate::resp::{Args, Span};
+pub use keys::{KeyIter, KeysError, blocks, keys};
+pub use lookup::{Lookup, is_container, lookup};
+pub use table::TABLE;
 
 /// One row of the command table. `name` is lower case; a subcommand's row is named `container|sub`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Command {
+    /// The row's place in the table.
+    pub id: CommandId,
     /// Lower-case name as the server's `COMMAND` prints it, e.g. `get` or `client|getname`.
     pub name: &'static str,
     /// The server's arity: counts the command name (and the subcommand); negative means "at least".
@@ -15,20 +29,53 @@ pub struct Command {
     pub treat: Treat,
 }
 
+/// A command's place in the table: small and dense, so that a value per command can live in an array of
+/// `TABLE.len()`. It is stable within one build only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommandId(pub u16);
+
+impl Command {
+    /// The row's place in the table, as an index.
+    pub const fn index(&self) -> usize {
+        self.id.0 as usize
+    }
+}
+
+/// Whether a call with `argc` arguments (the name and a subcommand count) has as many as the command wants.
+pub const fn arity_ok(command: &Command, argc: usize) -> bool {
+    let wanted = command.arity.unsigned_abs() as usize;
+    if command.arity < 0 { argc >= wanted } else { argc == wanted }
+}
+
 /// Key positions. Argument 0 is the command name; for subcommands, argument 1 is the subcommand.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// No key at all.
     None,
     /// From `first` to `last` (negative counts from the end: -1 is the last argument) in steps of `step`.
     Range { first: u8, last: i8, step: u8 },
-    /// A count at argument `count`, then that many keys from argument `count + 1` (ZUNION, SINTERCARD …),
-    /// preceded by one destination key at argument 1 where `dest` is `Dest::First` (ZUNIONSTORE …).
-    Counted { count: u8, dest: Dest },
+    /// A count at argument `count`, then that many keys from argument `count + 1` in steps of `step` (ZUNION,
+    /// SINTERCARD …), preceded by one destination key at argument 1 where `dest` is `Dest::First` (ZUNIONSTORE …).
+    Counted { count: u8, step: u8, dest: Dest, rule: CountRule },
     /// After the word STREAMS: the first half of what follows (XREAD, XREADGROUP).
     Streams,
-    /// First argument, and the argument after the word STORE or STOREDIST (SORT, GEORADIUS …).
-    Store,
+    /// First argument, and the argument after the last STORE or STOREDIST among the options, which start at
+    /// argument `from` (SORT, GEORADIUS …).
+    Store { from: u8 },
+}
+
+/// What a counted command accepts as a count, and so the words in which the server turns another one down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountRule {
+    /// EVAL, FCALL and their kin: 0 is a legal count.
+    Script,
+    /// ZUNION, ZINTERSTORE …: at least one input key.
+    SortedSets,
+    /// SINTERCARD: a positive count.
+    Sets,
+    /// LMPOP, ZMPOP …: a positive count.
+    Pop,
 }
 
 /// Whether a counted command names a destination key before the count.
@@ -70,7 +117,8 @@ pub enum Treat {
     Here(Local),
     /// Only a row so that the error can say what the command is; not supported by the gateway yet.
     Later,
-    /// Refused: dangerous or meaningless behind a gateway; the text says what to do instead.
+    /// Refused: dangerous or meaningless behind a gateway; the text says what to do instead and stands after
+    /// the error code (`-ERR `).
     Refused(&'static str),
 }
 
@@ -104,7 +152,8 @@ pub enum Fold {
     Info,
 }
 
-/// Commands that the gateway answers itself.
+/// Commands that the gateway answers itself, each named after its row (READWRITE shares READONLY's).
+#[expect(missing_docs, reason = "each variant is the command of its name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
     Ping,
@@ -117,7 +166,6 @@ pub enum Local {
     Hello,
     Readonly,
     Role,
-    Wait,
     ClientSetname,
     ClientGetname,
     ClientId,
