@@ -49,10 +49,13 @@ pub(crate) async fn act(
             }
             run(eyes, target, &command).await
         }
-        Step::Meet { peer, .. } => {
-            let addr = wanted(peer)?.addr;
-            let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
-            run(eyes, target, &cluster(&["MEET", &ip, &port])).await
+        Step::Meet { peers, .. } => {
+            for peer in peers {
+                let addr = wanted(peer)?.addr;
+                let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
+                run(eyes, target, &cluster(&["MEET", &ip, &port])).await?;
+            }
+            Ok(())
         }
         Step::Replicate { id, .. } => run(eyes, target, &cluster(&["REPLICATE", &id.0])).await,
     }

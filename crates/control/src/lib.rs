@@ -18,8 +18,8 @@ mod reconcile;
 mod report;
 pub mod server;
 pub mod status;
-pub mod web;
 mod vitals;
+pub mod web;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@
 pub mod command;
 pub mod config;
 pub mod metric;
+pub mod plan;
 pub mod proxy;
 pub mod resp;
 pub mod topology;
-pub mod plan;

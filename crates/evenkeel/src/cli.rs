@@ -34,6 +34,9 @@ pub(crate) enum Command {
         after_help = "Example: evenkeel run --role gateway --listen 127.0.0.1:7010 --seeds 10.0.0.1:7001,10.0.0.2:7001"
     )]
     Run(RunArgs),
+    /// Measure SET and GET at every value size, with every answer verified
+    #[command(after_help = "Example: evenkeel bench --quick")]
+    Bench(evenkeel_proof::bench::Args),
 }
 
 #[derive(Debug, Args)]

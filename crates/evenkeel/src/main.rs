@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Status(args) => command::status::status(&args),
         Command::Check(args) => command::check::check(&args),
         Command::Run(args) => command::role::role(&args),
+        Command::Bench(args) => command::bench::bench(args),
     };
     match done {
         Ok(code) => code,

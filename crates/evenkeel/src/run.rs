@@ -3,6 +3,7 @@
 //! Owns their order: the gateway and the page take their ports before any server is started, and a stop drains the
 //! gateway before the servers end.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,11 +88,9 @@ impl Page {
     fn open(listener: TcpListener, status: watch::Receiver<Arc<Status>>, password: Option<String>) -> Page {
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            let ended = async move {
-                let _ = stopped.wait_for(|stop| *stop).await;
-            };
-            if let Err(error) = evenkeel_control::web::serve(listener, status, password, ended).await {
-                tracing::error!(%error, "the page ended");
+            let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
+            if let Err(error) = evenkeel_control::web::serve(listener, status, password, shutdown).await {
+                tracing::error!("the page has ended: {error}");
             }
         });
         Page { stop, task }
@@ -141,14 +140,14 @@ pub(crate) fn log(cli: &Cli) {
     let level = match &cli.command {
         Command::Up(args) if args.in_background => "info",
         Command::Run(_) => "info",
-        Command::Up(_) | Command::Down(_) | Command::Status(_) | Command::Check(_) => "error",
+        Command::Up(_) | Command::Down(_) | Command::Status(_) | Command::Check(_) | Command::Bench(_) => {
+            "error"
+        }
     };
     let filter = EnvFilter::try_from_env("EVENKEEL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .try_init();
+    let colours = std::io::stderr().is_terminal();
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_target(false);
+    let _ = format.with_writer(std::io::stderr).try_init();
 }
 
 fn settings(config: &Config, secrets: &Secrets) -> Settings {

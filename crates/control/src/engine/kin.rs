@@ -18,6 +18,8 @@ pub(super) type PidFd = AsyncFd<OwnedFd>;
 /// Opens a handle of a process.
 pub(super) fn pidfd(pid: u32) -> std::io::Result<PidFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::InvalidInput)?;
+    // its unsafe successor asks for a promise that an OwnedFd keeps by itself
+    #[allow(deprecated)]
     AsyncFd::new(pidfd_open(pid, PidfdFlags::NONBLOCK)?)
 }
 

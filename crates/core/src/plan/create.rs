@@ -8,7 +8,7 @@
 //! ```
 
 use super::picture::Picture;
-use super::{Duty, Facts, NodeId, PeerRole, Plan, Slots, Step, Wanted};
+use super::{Duty, Facts, NodeId, NodeName, Peer, PeerRole, Plan, Slots, Step, Wanted};
 
 /// Up to so many nodes, each is introduced to each: they agree within a moment instead of by rumour.
 const MESH: usize = 16;
@@ -96,24 +96,41 @@ fn found(picture: &Picture<'_>, plan: &mut Plan, ours: &[(&Wanted, &Facts)], mis
 
 /// Introduces every pair that does not know each other.
 fn meet(plan: &mut Plan, ours: &[(&Wanted, &Facts)]) {
-    let introduced = |a: &Facts, b: (&Wanted, &Facts)| {
-        let shaking = |peer: &super::Peer| peer.addr == Some(b.0.addr) && peer.role == PeerRole::Handshake;
-        a.knows(&b.1.id) || a.view.iter().any(shaking)
-    };
-    for (at, &(wanted, facts)) in ours.iter().enumerate() {
-        for &(peer, theirs) in &ours[at + 1..] {
-            if at > 0 && ours.len() > MESH {
-                return;
+    let speakers = if ours.len() > MESH { 1 } else { ours.len() };
+    let mut lists: Vec<Vec<NodeName>> = vec![Vec::new(); ours.len()];
+    for a in 0..speakers {
+        for b in a + 1..ours.len() {
+            let (here, there) = (acquaintance(ours[a].1, ours[b]), acquaintance(ours[b].1, ours[a]));
+            match (here, there) {
+                (Acquaintance::Knows, Acquaintance::Knows) => {}
+                (Acquaintance::Shakes, _) | (_, Acquaintance::Shakes) => {}
+                (Acquaintance::Stranger, _) => lists[a].push(ours[b].0.name.clone()),
+                (Acquaintance::Knows, Acquaintance::Stranger) => lists[b].push(ours[a].0.name.clone()),
             }
-            let (node, peer) = match (introduced(facts, (peer, theirs)), introduced(theirs, (wanted, facts)))
-            {
-                (true, true) => continue,
-                (false, _) => (wanted, peer),
-                (true, false) => (peer, wanted),
-            };
-            let because = format!("{} does not know {}", node.name, peer.name);
-            plan.step(Step::Meet { node: node.name.clone(), peer: peer.name.clone() }, because);
         }
+    }
+    for ((wanted, _), peers) in ours.iter().zip(lists).filter(|(_, peers)| !peers.is_empty()) {
+        let because = format!("{} does not know {} of {} others", wanted.name, peers.len(), ours.len() - 1);
+        plan.step(Step::Meet { node: wanted.name.clone(), peers }, because);
+    }
+}
+
+/// How well one node knows another.
+#[derive(Clone, Copy)]
+enum Acquaintance {
+    Stranger,
+    Shakes,
+    Knows,
+}
+
+fn acquaintance(facts: &Facts, (wanted, theirs): (&Wanted, &Facts)) -> Acquaintance {
+    let shakes = |peer: &Peer| peer.addr == Some(wanted.addr) && peer.role == PeerRole::Handshake;
+    if facts.knows(&theirs.id) {
+        Acquaintance::Knows
+    } else if facts.view.iter().any(shakes) {
+        Acquaintance::Shakes
+    } else {
+        Acquaintance::Stranger
     }
 }
 

@@ -243,12 +243,12 @@ pub enum Step {
         /// The slots.
         slots: Slots,
     },
-    /// Introduce two nodes to each other.
+    /// Introduce a node to others.
     Meet {
         /// The node that is told.
         node: NodeName,
-        /// The node it is told about.
-        peer: NodeName,
+        /// The nodes it is told about.
+        peers: Vec<NodeName>,
     },
     /// Make a primary without slots a replica.
     Replicate {
@@ -347,7 +347,10 @@ impl fmt::Display for Step {
             Step::Forget { id, .. } => write!(out, "forget {id}"),
             Step::SetEpoch { epoch, .. } => write!(out, "set configuration epoch {epoch}"),
             Step::AddSlots { slots, .. } => write!(out, "own slots {slots}"),
-            Step::Meet { peer, .. } => write!(out, "meet {peer}"),
+            Step::Meet { peers, .. } => {
+                let names: Vec<&str> = peers.iter().map(|peer| peer.0.as_str()).collect();
+                write!(out, "meet {}", names.join(", "))
+            }
             Step::Replicate { primary, .. } => write!(out, "replicate {primary}"),
         }
     }

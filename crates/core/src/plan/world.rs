@@ -333,13 +333,10 @@ impl World {
                 let own = self.nodes[at].view.get_mut(&id).unwrap();
                 own.slots = own.slots.plus(slots);
             }
-            Step::Meet { peer, .. } => {
-                let peer = self.at(peer);
-                if self.lively(peer) {
-                    for (a, b) in [(at, peer), (peer, at)] {
-                        let (id, known) = (self.nodes[b].id, self.own(b).clone());
-                        self.nodes[a].view.entry(id).or_insert(Known { slots: Slots::none(), ..known });
-                        self.rumour(b, a);
+            Step::Meet { peers, .. } => {
+                for peer in peers.iter().map(|peer| self.at(peer)).collect::<Vec<_>>() {
+                    if self.lively(peer) {
+                        self.meet(at, peer);
                     }
                 }
             }
@@ -350,6 +347,14 @@ impl World {
                 let own = self.nodes[at].id;
                 self.nodes[at].view.get_mut(&own).unwrap().of = Some(id.0.parse().unwrap());
             }
+        }
+    }
+
+    fn meet(&mut self, at: usize, peer: usize) {
+        for (a, b) in [(at, peer), (peer, at)] {
+            let (id, known) = (self.nodes[b].id, self.own(b).clone());
+            self.nodes[a].view.entry(id).or_insert(Known { slots: Slots::none(), ..known });
+            self.rumour(b, a);
         }
     }
 
