@@ -5,3 +5,6 @@
 
 pub mod command;
 pub mod metric;
+pub mod proxy;
+pub mod resp;
+pub mod topology;

@@ -1,5 +1,9 @@
 //! Does bytes: the worker loop, sockets, the topology watch and the drain of the gateway.
 //!
+//! What happens to a request is decided in `evenkeel-core`; here are only threads and system calls. One thread a
+//! worker, each with its own listener on the same port, its own clients and its own connections to the nodes; one
+//! thread that watches the nodes for a new map. Between them: messages in [`inbox`], nothing shared.
+//!
 //! ```no_run
 //! # use evenkeel_gateway::{Gateway, Settings};
 //! let settings = Settings::new("127.0.0.1:7010".parse().unwrap(), vec!["127.0.0.1:7001".parse().unwrap()]);
@@ -8,7 +12,20 @@
 //! # Ok::<(), evenkeel_gateway::StartError>(())
 //! ```
 
+mod gather;
+mod inbox;
+mod sockets;
+mod watch;
+mod worker;
+
+use evenkeel_core::proxy::{self, Proxy};
+use inbox::{Inbox, Message};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use worker::{Shared, Worker};
 
 /// What a gateway needs to start. Secrets come in as values and are never logged.
 #[derive(Clone)]
@@ -26,7 +43,7 @@ pub struct Settings {
     /// Most client connections at a time.
     pub max_clients: usize,
     /// How long a request may wait for its shard to come back.
-    pub hold: std::time::Duration,
+    pub hold: Duration,
 }
 
 impl Settings {
@@ -39,7 +56,16 @@ impl Settings {
             client_password: None,
             workers: 0,
             max_clients: 10_000,
-            hold: std::time::Duration::from_secs(10),
+            hold: Duration::from_secs(10),
+        }
+    }
+
+    /// A second worker halves the batches that make a gateway cheap (measured: up to 31 % more CPU a request on
+    /// two cores), so there is one for every four cores, and one at least.
+    fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).clamp(1, 16)),
+            workers => workers,
         }
     }
 }
@@ -63,12 +89,42 @@ pub enum StartError {
 /// A running gateway.
 pub struct Gateway {
     listen: SocketAddr,
+    inboxes: Vec<Arc<Inbox>>,
+    workers: Vec<JoinHandle<()>>,
+    watch: Option<watch::Watch>,
 }
 
 impl Gateway {
     /// Listens, starts the workers and the topology watch, and returns.
     pub fn start(settings: Settings) -> Result<Gateway, StartError> {
-        Ok(Gateway { listen: settings.listen })
+        sockets::raise_file_limit(settings.max_clients);
+        let count = settings.worker_count();
+        let listen_error = |source| StartError::Listen { addr: settings.listen, source };
+        let mut listeners = vec![sockets::listen(settings.listen, count > 1).map_err(listen_error)?];
+        let listen = sockets::local_addr(&listeners[0]).map_err(listen_error)?;
+        for _ in 1..count {
+            listeners.push(sockets::listen(listen, true).map_err(listen_error)?);
+        }
+        let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let watch = watch::Watch::start(&settings, inboxes.clone())?;
+        let shared = Arc::new(Shared {
+            started: Instant::now(),
+            listen,
+            max_clients: settings.max_clients,
+            clients: AtomicUsize::new(0),
+            next_number: AtomicU64::new(1),
+            inboxes: inboxes.clone(),
+            nudge: watch.nudge(),
+        });
+        let mut workers = Vec::new();
+        for (place, listener) in listeners.into_iter().enumerate() {
+            let proxy = Proxy::new(proxy_settings(&settings), seed(place));
+            let mut worker = Worker::new(place, proxy, listener, shared.clone())?;
+            let name = format!("gateway-{place}");
+            workers.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
+        }
+        tracing::info!(%listen, workers = count, "the gateway listens");
+        Ok(Gateway { listen, inboxes, workers, watch: Some(watch) })
     }
 
     /// The address that it listens on (the real port where 0 was asked for).
@@ -77,5 +133,44 @@ impl Gateway {
     }
 
     /// Refuses new connections, finishes what is in flight (5 s at most), closes, and joins the threads.
-    pub fn drain(self) {}
+    pub fn drain(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        for inbox in &self.inboxes {
+            inbox.send(Message::Drain);
+        }
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                tracing::error!("a gateway worker had panicked");
+            }
+        }
+        if let Some(watch) = self.watch.take() {
+            watch.stop();
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn proxy_settings(settings: &Settings) -> proxy::Settings {
+    proxy::Settings {
+        node_password: settings.node_password.clone(),
+        client_password: settings.client_password.clone(),
+        hold: settings.hold.as_micros() as u64,
+        ..proxy::Settings::default()
+    }
+}
+
+/// A number that differs from start to start and from worker to worker; nothing secret hangs on it.
+fn seed(place: usize) -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_usize(place);
+    hasher.finish()
 }

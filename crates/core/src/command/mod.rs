@@ -3,12 +3,11 @@
 //! `table` holds one row a command, `lookup` finds a row by name, `keys` finds the keys among the arguments of a
 //! call. Nothing here routes or replies: those who call it do, by what the row says.
 
-mod args;
 mod keys;
 mod lookup;
 mod table;
 
-pub use args::{Args, Span};
+pub use crate::resp::{Args, Span};
 pub use keys::{KeyIter, KeysError, blocks, keys};
 pub use lookup::{Lookup, is_container, lookup};
 pub use table::TABLE;
@@ -167,7 +166,6 @@ pub enum Local {
     Hello,
     Readonly,
     Role,
-    Wait,
     ClientSetname,
     ClientGetname,
     ClientId,

@@ -1,0 +1,219 @@
+//! Outgoing bytes of one connection, as a queue of chunks, and the pool that the chunks come from.
+//!
+//! A frame is never split over two chunks, so it can be read back in one piece. What was sent may be kept until
+//! it is released: a request stays here until its reply has come, so that it can be sent elsewhere without a
+//! copy of its own. An empty queue owns no memory: idle connections cost nothing.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Size of the chunks that most connections need at a time.
+const SMALL: usize = 4 * 1024;
+/// Size of the chunks of connections that have more to say.
+const LARGE: usize = 64 * 1024;
+/// Most bytes that the pool keeps for later.
+const POOLED: usize = 16 * 1024 * 1024;
+
+/// Chunks that are not in use. One for each worker.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    /// An empty chunk with room for at least `least` bytes.
+    pub(crate) fn take(&mut self, least: usize) -> Vec<u8> {
+        let (size, free) = match least {
+            0..=SMALL => (SMALL, &mut self.small),
+            _ => (LARGE, &mut self.large),
+        };
+        if least > LARGE {
+            return Vec::with_capacity(least);
+        }
+        free.pop().unwrap_or_else(|| Vec::with_capacity(size))
+    }
+
+    /// Takes a chunk back.
+    pub(crate) fn give(&mut self, mut chunk: Vec<u8>) {
+        chunk.clear();
+        let (size, free) = match chunk.capacity() {
+            SMALL..LARGE => (SMALL, &mut self.small),
+            LARGE..=131_072 => (LARGE, &mut self.large),
+            _ => return,
+        };
+        if free.len() * size < POOLED {
+            free.push(chunk);
+        }
+    }
+}
+
+/// A queue of outgoing frames: kept (sent, not released) bytes first, then unsent ones.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    chunks: VecDeque<Vec<u8>>,
+    /// Offset in the first chunk up to which everything is released.
+    released: usize,
+    /// Bytes that were sent and are kept.
+    kept: usize,
+    /// Bytes that still have to be sent.
+    unsent: usize,
+}
+
+impl Queue {
+    /// Bytes that still have to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    /// All bytes in the queue.
+    pub(crate) fn len(&self) -> usize {
+        self.kept + self.unsent
+    }
+
+    /// Appends a frame.
+    #[inline]
+    pub(crate) fn push(&mut self, frame: &[u8], pool: &mut Pool) {
+        self.tail(frame.len(), pool).extend_from_slice(frame);
+        self.unsent += frame.len();
+    }
+
+    /// Appends what `write` writes, at most `room` bytes, as one frame; returns its length.
+    pub(crate) fn push_with(
+        &mut self,
+        room: usize,
+        pool: &mut Pool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> usize {
+        let tail = self.tail(room, pool);
+        let before = tail.len();
+        write(tail);
+        let len = tail.len() - before;
+        debug_assert!(len <= room);
+        self.unsent += len;
+        len
+    }
+
+    /// The last chunk, with room for `room` more bytes.
+    #[inline]
+    fn tail(&mut self, room: usize, pool: &mut Pool) -> &mut Vec<u8> {
+        let fits = self.chunks.back().is_some_and(|chunk| chunk.capacity() - chunk.len() >= room);
+        if !fits {
+            let least = if self.chunks.is_empty() { room } else { room.max(LARGE) };
+            self.chunks.push_back(pool.take(least));
+        }
+        self.chunks.back_mut().expect("a chunk was just made sure of")
+    }
+
+    /// Fills `slices` with the unsent bytes in order, up to its capacity; returns how many it filled.
+    pub(crate) fn unsent_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut skip = self.released + self.kept;
+        let mut filled = 0;
+        for chunk in &self.chunks {
+            if filled == slices.len() {
+                break;
+            }
+            if skip >= chunk.len() {
+                skip -= chunk.len();
+                continue;
+            }
+            slices[filled] = IoSlice::new(&chunk[skip..]);
+            (skip, filled) = (0, filled + 1);
+        }
+        filled
+    }
+
+    /// Notes that `bytes` of the unsent ones were sent; they are kept.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.unsent);
+        self.unsent -= bytes;
+        self.kept += bytes;
+    }
+
+    /// Whether the first `len` bytes have been sent whole.
+    pub(crate) fn is_sent(&self, len: usize) -> bool {
+        len <= self.kept
+    }
+
+    /// The first frame, which has `len` bytes.
+    pub(crate) fn front(&self, len: usize) -> &[u8] {
+        match self.chunks.front() {
+            Some(chunk) if self.released < chunk.len() => &chunk[self.released..][..len],
+            // The first chunk is used up: the frame is at the start of the next.
+            Some(_) if len > 0 => self.chunks.get(1).map_or(&[], |chunk| &chunk[..len]),
+            Some(_) | None => &[],
+        }
+    }
+
+    /// Drops the first `bytes`, sent or not, and returns used-up chunks to the pool.
+    pub(crate) fn release(&mut self, bytes: usize, pool: &mut Pool) {
+        debug_assert!(bytes <= self.len());
+        let of_kept = bytes.min(self.kept);
+        self.kept -= of_kept;
+        self.unsent -= bytes - of_kept;
+        self.released += bytes;
+        while let Some(chunk) = self.chunks.front() {
+            let used_up = self.released >= chunk.len();
+            let empty = self.len() == 0;
+            if !used_up || (self.chunks.len() == 1 && !empty) {
+                break;
+            }
+            self.released -= chunk.len();
+            if let Some(chunk) = self.chunks.pop_front() {
+                pool.give(chunk);
+            }
+        }
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        self.chunks.drain(..).for_each(|chunk| pool.give(chunk));
+        (self.released, self.kept, self.unsent) = (0, 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGE, Pool, Queue};
+    use std::io::IoSlice;
+
+    fn unsent(queue: &Queue) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let filled = queue.unsent_slices(&mut slices);
+        slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn frames_come_out_whole_and_in_order() {
+        let (mut queue, mut pool) = (Queue::default(), Pool::default());
+        let frames: Vec<Vec<u8>> = (0..500usize).map(|at| vec![at as u8; at * 7 % 5000 + 1]).collect();
+        frames.iter().for_each(|frame| queue.push(frame, &mut pool));
+        let total: usize = frames.iter().map(Vec::len).sum();
+        assert_eq!((queue.unsent(), queue.len()), (total, total));
+        let mut sent = 0;
+        for frame in &frames {
+            while !queue.is_sent(frame.len()) {
+                let some = queue.unsent().min(1000);
+                queue.sent(some);
+                sent += some;
+            }
+            assert_eq!(queue.front(frame.len()), frame);
+            queue.release(frame.len(), &mut pool);
+        }
+        assert_eq!((sent, queue.len(), queue.chunks.len()), (total, 0, 0));
+    }
+
+    #[test]
+    fn what_is_unsent_is_what_was_not_sent() {
+        let (mut queue, mut pool) = (Queue::default(), Pool::default());
+        queue.push(b"hello", &mut pool);
+        queue.push(&[b'x'; LARGE], &mut pool);
+        queue.sent(7);
+        queue.release(5, &mut pool);
+        assert_eq!(unsent(&queue).len(), LARGE - 2);
+        queue.push(b"tail", &mut pool);
+        assert!(unsent(&queue).ends_with(b"xtail"));
+        queue.clear(&mut pool);
+        assert_eq!(unsent(&queue), b"");
+    }
+}

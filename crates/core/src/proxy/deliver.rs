@@ -1,0 +1,68 @@
+//! Hands replies to clients, in the order of their requests.
+
+use super::pipe::Ticket;
+use super::session::{End, MAX_AHEAD, MAX_DEPTH, MAX_STASH, Stop};
+use super::{PipeId, Proxy, SessionId};
+use crate::metric::{Metric, bucket};
+use crate::resp::{ErrorReply, Proto, Writer};
+
+impl Proxy {
+    /// Hands a reply (or its last piece) to a client.
+    #[inline]
+    pub(super) fn deliver(&mut self, id: SessionId, seq: u32, born: u64, reply: &[u8], end: End) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.take(seq, reply, end, &mut self.pool);
+        if !session.dirty {
+            session.dirty = true;
+            self.dirty_clients.push(id);
+        }
+        let lifted = match session.stop {
+            Some(Stop::Quiet) => session.under_way() == 0,
+            Some(Stop::Depth) => session.under_way() <= MAX_DEPTH / 2,
+            _ => false,
+        };
+        let overfull = session.stashed() > MAX_STASH;
+        if end == End::Yes {
+            self.counts[Metric::Requests as usize] += 1;
+            self.latency[bucket(self.now.steady.saturating_sub(born))] += 1;
+        }
+        if lifted {
+            self.lift(id);
+        }
+        if overfull {
+            self.evict(id, "replies that wait for an earlier one passed 256 MiB");
+        }
+    }
+
+    /// Hands a whole reply to a client and counts it as an error if it is one.
+    #[inline]
+    pub(super) fn deliver_whole(&mut self, ticket: &Ticket, reply: &[u8]) {
+        if reply.first() == Some(&b'-') {
+            self.counts[Metric::Errors as usize] += 1;
+        }
+        self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+    }
+
+    /// Hands on a piece of a reply that is too large to wait for. Where the client does not read, the pipe is
+    /// not read on either: that, and not memory, is what a slow client costs.
+    pub(super) fn deliver_piece(&mut self, pipe: PipeId, ticket: &Ticket, piece: &[u8]) {
+        self.deliver(ticket.session, ticket.seq, ticket.born, piece, End::No);
+        let Some(session) = self.sessions.get_mut(ticket.session) else { return };
+        if session.is_head(ticket.seq) && session.out.unsent() > MAX_AHEAD {
+            session.stalls += 1;
+            if let Some(pipe) = self.pipes.get_mut(pipe) {
+                pipe.stalled_by = Some((ticket.session, self.now.steady));
+            }
+            self.touch_pipe(pipe);
+        }
+    }
+
+    /// Answers a request of a client with an error of ours.
+    pub(super) fn deliver_error(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
+        let mut reply = std::mem::take(&mut self.scratch);
+        reply.clear();
+        Writer::new(&mut reply, Proto::Two).error(error);
+        self.deliver_whole(ticket, &reply);
+        self.scratch = reply;
+    }
+}

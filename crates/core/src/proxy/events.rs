@@ -1,0 +1,271 @@
+//! What the shell tells: clients that come and go, bytes that were written, time that passed.
+
+use super::pipe::{Purpose, State};
+use super::session::{End, Known, MAX_AHEAD, MAX_OUTPUT, Session, Stop};
+use super::{Output, PipeId, Proxy, SessionId};
+use crate::metric::Metric;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+
+/// A shared pipe that one slow client blocks this long (microseconds) is replaced for everyone else.
+const STALL: u64 = 50_000;
+
+impl Proxy {
+    /// A client connected: `number` is unique in this gateway, `local` the address that it dialled.
+    pub fn client_opened(&mut self, number: u64, peer: SocketAddr, local: SocketAddr) -> SessionId {
+        let known = if self.settings.client_password.is_some() { Known::No } else { Known::Yes };
+        self.add(Metric::ClientsTotal, 1);
+        self.sessions.insert(Session::new(number, peer, local, known, self.now.steady))
+    }
+
+    /// A client closed its sending side. It still gets the replies of what it asked.
+    pub fn client_ended(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.ended = true;
+        if session.stream.as_ref().is_some_and(|stream| !Self::stream_is_whole(stream)) {
+            return self.drop_client(id);
+        }
+        self.touch_client(id);
+    }
+
+    /// A client's connection is gone. What it asked for may still be carried out; nobody hears of it.
+    pub fn client_lost(&mut self, id: SessionId) {
+        if let Some(mut session) = self.sessions.remove(id) {
+            let stream = session.stream.take();
+            let stalls = session.stalls;
+            session.dissolve(&mut self.pool);
+            self.park.forget(id);
+            if stalls > 0 {
+                self.unstall(id);
+            }
+            if let Some(stream) = stream {
+                self.abandon_stream(*stream);
+            }
+        }
+    }
+
+    /// Forgets a client and has its connection closed.
+    pub(super) fn drop_client(&mut self, id: SessionId) {
+        if self.sessions.get(id).is_some() {
+            self.client_lost(id);
+            self.outputs.push(Output::CloseClient(id));
+        }
+    }
+
+    /// Drops a client that broke a limit.
+    pub(super) fn evict(&mut self, id: SessionId, why: &str) {
+        if let Some(session) = self.sessions.get(id) {
+            self.outputs.push(Output::Report(format!("client {} was closed: {why}", session.peer)));
+            self.add(Metric::ClientsDropped, 1);
+            self.drop_client(id);
+        }
+    }
+
+    /// Whether a client's bytes are wanted at the moment.
+    pub fn client_wants_read(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| {
+            !session.ended
+                && (session.stop.is_none() || session.stream.as_ref().is_some_and(|s| self.stream_wants(s)))
+        })
+    }
+
+    /// A client was turned away at the door.
+    pub fn client_refused(&mut self) {
+        self.add(Metric::ClientsRefused, 1);
+    }
+
+    /// Bytes that a client has not got yet.
+    pub fn client_unsent(&self, id: SessionId) -> usize {
+        self.sessions.get(id).map_or(0, |session| session.out.unsent())
+    }
+
+    /// Bytes that a node has not got yet.
+    pub fn pipe_unsent(&self, id: PipeId) -> usize {
+        self.pipes.get(id).map_or(0, |pipe| pipe.out.unsent())
+    }
+
+    /// Fills `slices` with bytes for a client; returns how many slices it filled.
+    pub fn client_output<'a>(&'a self, id: SessionId, slices: &mut [IoSlice<'a>]) -> usize {
+        self.sessions.get(id).map_or(0, |session| session.out.unsent_slices(slices))
+    }
+
+    /// `bytes` of [`Proxy::client_output`] were handed to the kernel (0 is fine too). Returns whether there is more.
+    pub fn client_wrote(&mut self, id: SessionId, bytes: usize) -> bool {
+        self.counts[Metric::ClientBytesOut as usize] += bytes as u64;
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        session.out.sent(bytes);
+        session.out.release(bytes, &mut self.pool);
+        let unsent = session.out.unsent();
+        let done = unsent == 0
+            && session.under_way() == 0
+            && (session.stop == Some(Stop::Closing) || (session.ended && !session.to_resume));
+        let thirsty = session.stop == Some(Stop::Output) && unsent <= MAX_OUTPUT / 2;
+        let flows = session.stalls > 0 && unsent <= MAX_AHEAD / 2;
+        if done {
+            self.drop_client(id);
+            return false;
+        }
+        if thirsty {
+            self.lift(id);
+        }
+        if flows {
+            self.unstall(id);
+        }
+        unsent > 0
+    }
+
+    /// Marks a client as having something to write or to be looked at.
+    #[inline]
+    pub(super) fn touch_client(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && !std::mem::replace(&mut session.dirty, true)
+        {
+            self.dirty_clients.push(id);
+        }
+    }
+
+    /// Fills `slices` with bytes for a node; returns how many slices it filled.
+    pub fn pipe_output<'a>(&'a self, id: PipeId, slices: &mut [IoSlice<'a>]) -> usize {
+        self.pipes
+            .get(id)
+            .filter(|pipe| pipe.state == State::Open)
+            .map_or(0, |pipe| pipe.out.unsent_slices(slices))
+    }
+
+    /// `bytes` of [`Proxy::pipe_output`] were handed to the kernel. Returns whether there is more.
+    pub fn pipe_wrote(&mut self, id: PipeId, bytes: usize) -> bool {
+        self.counts[Metric::NodeBytesOut as usize] += bytes as u64;
+        let Some(pipe) = self.pipes.get_mut(id) else { return false };
+        pipe.out.sent(bytes);
+        let more = pipe.out.unsent() > 0;
+        if let Purpose::Lane { tenant } = pipe.purpose {
+            self.stream_wrote(id, tenant, bytes);
+        }
+        more
+    }
+
+    /// Whether a node's bytes are wanted at the moment.
+    pub fn pipe_wants_read(&self, id: PipeId) -> bool {
+        self.pipes.get(id).is_some_and(|pipe| pipe.stalled_by.is_none())
+    }
+
+    /// Lets go on what waited for something that has happened in this turn. Call it before writing.
+    pub fn settle(&mut self) {
+        // Going on can set others free in its turn; what is left after some rounds waits for the next turn.
+        for _ in 0..4 {
+            if self.resume.is_empty() {
+                break;
+            }
+            let mut list = std::mem::take(&mut self.resume);
+            for id in list.drain(..) {
+                self.go_on(id);
+            }
+            if self.resume.is_empty() {
+                self.resume = list; // keep the memory
+            }
+        }
+    }
+
+    /// Whether something could go on at once: the shell must not sleep.
+    pub fn is_restless(&self) -> bool {
+        !self.resume.is_empty() || !self.outputs.is_empty()
+    }
+
+    /// Lets a client's requests be admitted again.
+    pub(super) fn lift(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            if matches!(session.stop, Some(Stop::Closing)) {
+                return;
+            }
+            session.stop = None;
+            if !std::mem::replace(&mut session.to_resume, true) {
+                self.resume.push(id);
+            }
+        }
+    }
+
+    fn go_on(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.to_resume = false;
+        if session.stream.is_some() {
+            self.stream_step(id);
+        }
+        self.pump_inbox(id);
+        self.touch_client(id); // the shell looks again whether to read it
+    }
+
+    /// Time passed: asks again for what is held, gives up what was held too long, drops who reads too slowly.
+    pub fn tick(&mut self) {
+        self.release_held();
+        let (now, patience) = (self.now.steady, self.settings.slow_reader);
+        for id in self.pipes.ids() {
+            let Some(pipe) = self.pipes.get(id) else { continue };
+            let Some((client, since)) = pipe.stalled_by else { continue };
+            if now.saturating_sub(since) > patience {
+                self.evict(client, "it did not read its replies while others waited behind it");
+            } else if now.saturating_sub(since) > STALL && pipe.purpose == Purpose::Shared {
+                self.replace_shared(id);
+            }
+        }
+        self.stream_tick();
+    }
+
+    /// When `tick` is due at the latest, in microseconds.
+    pub fn next_tick(&self) -> u64 {
+        let stalled = self.pipes.iter().any(|(_, pipe)| pipe.stalled_by.is_some());
+        let idle = self.now.steady + if stalled || self.stream_waits() { 20_000 } else { 100_000 };
+        self.park.next_due().map_or(idle, |due| due.min(idle))
+    }
+
+    /// Takes a shared pipe out of use because one client blocks it: the others get a new one.
+    fn replace_shared(&mut self, id: PipeId) {
+        for shared in &mut self.shared {
+            for slot in &mut shared.0 {
+                if *slot == Some(id) {
+                    *slot = None;
+                }
+            }
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+        self.retire(id);
+    }
+
+    /// Reads the pipes on again that waited for this client to read.
+    pub(super) fn unstall(&mut self, client: SessionId) {
+        if let Some(session) = self.sessions.get_mut(client) {
+            session.stalls = 0;
+        }
+        for id in self.pipes.ids() {
+            let Some(pipe) = self.pipes.get_mut(id) else { continue };
+            if pipe.stalled_by.is_some_and(|(session, _)| session == client) {
+                pipe.stalled_by = None;
+                self.touch_pipe(id);
+                self.pipe_bytes(id, &[]);
+            }
+        }
+    }
+
+    /// Answers a request that the shell had to ask other workers for.
+    pub fn answer(&mut self, id: SessionId, seq: u32, reply: &[u8]) {
+        let born = self.now.steady;
+        self.deliver(id, seq, born, reply, End::Yes);
+    }
+
+    /// Stops admitting clients' requests for good: each client is closed once it has all its replies.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        for id in self.sessions.ids() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                if session.stream.is_none() {
+                    session.stop = Some(Stop::Closing);
+                }
+                self.touch_client(id);
+            }
+        }
+    }
+
+    /// Clients that are still connected.
+    pub fn clients(&self) -> usize {
+        self.sessions.len()
+    }
+}

@@ -1,0 +1,144 @@
+//! Sends a request with all its keys in one slot to the slot's primary.
+
+use super::pipe::{Resend, Ticket, Work};
+use super::session::{MAX_DEPTH, MAX_OUTPUT, Session, Stop};
+use super::upstream::Way;
+use super::{PipeId, Proxy, SessionId};
+use crate::command::{Access, Command, keys};
+use crate::resp::{Args, ErrorReply, Proto};
+use crate::topology::slot;
+
+/// Whether a request was admitted; if not, it stays in the client's buffer until its `Stop` is lifted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admit {
+    Yes,
+    Stopped,
+}
+
+/// What keeps a client from admitting anything more.
+#[inline]
+pub(super) fn full(session: &Session) -> Option<Stop> {
+    if session.under_way() >= MAX_DEPTH {
+        Some(Stop::Depth)
+    } else if session.out.unsent() > MAX_OUTPUT {
+        Some(Stop::Output)
+    } else {
+        None
+    }
+}
+
+/// Whether what was under way could be overtaken by a new request.
+#[inline]
+fn overtakes(session: &Session, epoch: u32) -> bool {
+    session.under_way() > 0 && (session.epoch != epoch || session.astray)
+}
+
+/// Whether a command may be sent again when nobody knows whether it was executed.
+#[inline]
+pub(super) fn resend(access: Access) -> Resend {
+    match access {
+        Access::Read | Access::Admin => Resend::Yes,
+        Access::Write => Resend::Never,
+    }
+}
+
+impl Proxy {
+    /// Routes by the keys of a request.
+    #[inline]
+    pub(super) fn to_slot(
+        &mut self,
+        id: SessionId,
+        command: &'static Command,
+        frame: &[u8],
+        args: &Args<'_>,
+    ) -> Admit {
+        let mut found = match keys(command, args) {
+            Ok(found) => found,
+            Err(error) => return self.refuse_text(id, error),
+        };
+        // A script without keys runs anywhere; slot 0's primary, so that it is always the same one.
+        let target = found.next().map_or(0, |at| slot(args.get(at)));
+        if found.any(|at| slot(args.get(at)) != target) {
+            return self.refuse(id, &ErrorReply::CrossSlot);
+        }
+        self.forward(id, target, frame, command.access)
+    }
+
+    /// Whether a client may have one more request sent; notes what it has to wait for if not.
+    pub(super) fn may_send(&mut self, id: SessionId) -> Option<Proto> {
+        let session = self.sessions.get_mut(id)?;
+        let stop = full(session).or_else(|| overtakes(session, self.epoch).then_some(Stop::Quiet));
+        if stop.is_some() {
+            session.stop = stop;
+            return None;
+        }
+        if session.under_way() == 0 {
+            (session.epoch, session.astray) = (self.epoch, false);
+        }
+        Some(session.proto)
+    }
+
+    /// Sends a request verbatim to the primary of a slot, or holds it until there is one.
+    #[inline]
+    pub(super) fn forward(&mut self, id: SessionId, slot: u16, frame: &[u8], access: Access) -> Admit {
+        let Some(proto) = self.may_send(id) else { return Admit::Stopped };
+        let way = self.way(slot, proto);
+        if let Way::Pipe(pipe) = way
+            && self.waits_for_room(id, pipe)
+        {
+            return Admit::Stopped;
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        let ticket = Ticket {
+            session: id,
+            seq: session.admit(),
+            len: 0,
+            slot,
+            tries: 0,
+            resend: resend(access),
+            work: Work::Whole,
+            born: self.now.steady,
+        };
+        match way {
+            Way::Pipe(pipe) => self.push(pipe, frame, ticket),
+            Way::Later(due) => self.hold(ticket, frame, due),
+        }
+        Admit::Yes
+    }
+
+    /// Where a pipe is full, has the client wait for it.
+    #[inline]
+    pub(super) fn waits_for_room(&mut self, id: SessionId, pipe_id: PipeId) -> bool {
+        let Some(pipe) = self.pipes.get_mut(pipe_id) else { return false };
+        if pipe.has_room() {
+            return false;
+        }
+        pipe.waiting.push(id);
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.stop = Some(Stop::Pipe(pipe_id));
+        }
+        true
+    }
+
+    /// Puts a request on a pipe.
+    #[inline]
+    pub(super) fn push(&mut self, id: PipeId, frame: &[u8], ticket: Ticket) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        pipe.push(frame, ticket, &mut self.pool);
+        if !pipe.dirty {
+            pipe.dirty = true;
+            self.dirty_pipes.push(id);
+        }
+    }
+
+    /// Sends a request wherever its slot's primary is now, or holds it.
+    pub(super) fn dispatch(&mut self, ticket: Ticket, frame: &[u8]) {
+        let Some(proto) = self.sessions.get(ticket.session).map(|session| session.proto) else {
+            return self.nobody_waits(&ticket);
+        };
+        match self.way(ticket.slot, proto) {
+            Way::Pipe(pipe) => self.push(pipe, frame, ticket),
+            Way::Later(due) => self.hold(ticket, frame, due),
+        }
+    }
+}

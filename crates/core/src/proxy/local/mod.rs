@@ -1,0 +1,142 @@
+//! Commands that the gateway answers itself: the connection's own state, and the view of one big node.
+
+mod client;
+mod cluster;
+mod hello;
+
+use super::forward::Admit;
+use super::session::{Known, Stop};
+use super::{Gather, Output, Proxy, SessionId};
+use crate::command::Local;
+use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
+
+impl Proxy {
+    /// Answers a command.
+    pub(super) fn local(&mut self, id: SessionId, local: Local, args: &Args<'_>) -> Admit {
+        match local {
+            Local::Ping => self.ping(id, args),
+            Local::Echo => self.reply_with(id, |out| out.bulk(args.get(1))),
+            Local::Time => self.time(id),
+            Local::Select => self.select(id, args),
+            Local::Quit => self.quit(id),
+            Local::Reset => self.reset(id),
+            Local::Readonly => self.reply_with(id, |out| out.simple("OK")),
+            Local::Role => self.reply_with(id, role),
+            Local::Auth => self.auth(id, args),
+            Local::Hello => self.hello(id, args),
+            Local::ClientSetname => self.client_setname(id, args),
+            Local::ClientGetname => self.client_getname(id),
+            Local::ClientId => self.client_id(id),
+            Local::ClientSetinfo => self.client_setinfo(id, args),
+            Local::ClientInfo => self.client_info(id),
+            Local::ClientList => self.client_list(id, args),
+            Local::ClientHelp => self.reply_with(id, client::help),
+            Local::ClusterSlots => self.cluster_slots(id),
+            Local::ClusterShards => self.cluster_shards(id),
+            Local::ClusterNodes => self.cluster_nodes(id),
+            Local::ClusterInfo => self.cluster_info(id),
+            Local::ClusterKeyslot => self.cluster_keyslot(id, args),
+            Local::ClusterMyid => self.cluster_myid(id),
+            Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Evenkeel => self.evenkeel(id, args),
+        }
+    }
+
+    fn ping(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        match args.len() {
+            1 => self.reply_with(id, |out| out.simple("PONG")),
+            2 => self.reply_with(id, |out| out.bulk(args.get(1))),
+            _ => self.refuse(id, &ErrorReply::Arity("ping")),
+        }
+    }
+
+    fn time(&mut self, id: SessionId) -> Admit {
+        let now = self.now.unix;
+        self.reply_with(id, |out| {
+            out.array(2);
+            out.bulk((now / 1_000_000).to_string().as_bytes());
+            out.bulk((now % 1_000_000).to_string().as_bytes());
+        })
+    }
+
+    fn select(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        match parse_i64(args.get(1)) {
+            Some(0) => self.reply_with(id, |out| out.simple("OK")),
+            Some(_) => self.refuse(id, &ErrorReply::DbIndex),
+            None => self.refuse(id, &ErrorReply::NotAnInteger),
+        }
+    }
+
+    fn quit(&mut self, id: SessionId) -> Admit {
+        let admit = self.reply_with(id, |out| out.simple("OK"));
+        if admit == Admit::Yes
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.stop = Some(Stop::Closing);
+        }
+        admit
+    }
+
+    /// Back to how the connection began (`networking.c`: `resetCommand`).
+    fn reset(&mut self, id: SessionId) -> Admit {
+        let locked = self.settings.client_password.is_some();
+        let admit = self.reply_with(id, |out| out.simple("RESET"));
+        if admit == Admit::Yes
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.proto = Proto::Two;
+            session.known = if locked { Known::No } else { Known::Yes };
+            if let Some(about) = &mut session.about {
+                about.name.clear();
+            }
+        }
+        admit
+    }
+
+    fn evenkeel(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        if args.get(1).eq_ignore_ascii_case(b"metrics") && args.len() == 2 {
+            return self.gather(id, Gather::Metrics);
+        }
+        if args.get(1).eq_ignore_ascii_case(b"help") && args.len() == 2 {
+            return self.reply_with(id, |out| {
+                lines(
+                    out,
+                    &[
+                        "EVENKEEL <subcommand>. Subcommands are:",
+                        "METRICS",
+                        "    The gateway's counters and latencies as JSON.",
+                        "HELP",
+                        "    Print this help.",
+                    ],
+                );
+            });
+        }
+        self.refuse(id, &ErrorReply::UnknownSubcommand(args.get(1), "EVENKEEL"))
+    }
+
+    /// Has the shell ask all workers; the answer comes by [`Proxy::answer`].
+    fn gather(&mut self, id: SessionId, what: Gather) -> Admit {
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if let Some(stop) = super::forward::full(session) {
+            session.stop = Some(stop);
+            return Admit::Stopped;
+        }
+        let seq = session.admit();
+        self.outputs.push(Output::Gather { what, session: id, seq });
+        Admit::Yes
+    }
+}
+
+/// ROLE of the one big node: a primary without replicas of its own.
+fn role(out: &mut Writer<'_>) {
+    out.array(3);
+    out.bulk(b"master");
+    out.integer(0);
+    out.array(0);
+}
+
+/// A help text as the server writes it: an array of simple strings.
+fn lines(out: &mut Writer<'_>, text: &[&str]) {
+    out.array(text.len());
+    text.iter().for_each(|line| out.simple(line));
+}

@@ -1,0 +1,214 @@
+//! Puts the replies of several nodes together into one.
+
+use super::scan::Walk;
+use super::session::End;
+use super::{MergeId, Proxy, SessionId};
+use crate::command::Fold;
+use crate::metric::Metric;
+use crate::resp::{Elements, ErrorReply, Proto, Writer, integer, text};
+
+/// How the parts become one reply.
+#[derive(Debug)]
+pub(super) enum Policy {
+    /// Elements of the parts' arrays, each at its place: `places` lists them in the order of the parts.
+    Gather { places: Vec<u32> },
+    /// +OK when every part is.
+    AllOk,
+    /// Integers added up.
+    Sum,
+    /// Replies of all primaries.
+    Every(Fold),
+    /// SCAN: one part after the other.
+    Walk(Walk),
+}
+
+/// A request that went to several nodes.
+#[derive(Debug)]
+pub(crate) struct Merge {
+    pub(super) session: SessionId,
+    pub(super) seq: u32,
+    pub(super) born: u64,
+    pub(super) proto: Proto,
+    pub(super) policy: Policy,
+    parts: Vec<Option<Vec<u8>>>,
+    left: usize,
+    bytes: usize,
+}
+
+impl Merge {
+    pub(super) fn new(
+        session: SessionId,
+        seq: u32,
+        born: u64,
+        proto: Proto,
+        policy: Policy,
+        parts: usize,
+    ) -> Self {
+        Merge { session, seq, born, proto, policy, parts: vec![None; parts], left: parts, bytes: 0 }
+    }
+}
+
+impl Proxy {
+    /// A part's reply is here.
+    pub(super) fn merge_part(&mut self, id: MergeId, part: u32, reply: &[u8]) {
+        let limit = self.settings.merged;
+        let Some(merge) = self.merges.get_mut(id) else { return };
+        if let Policy::Walk(_) = merge.policy {
+            return self.walked(id, reply);
+        }
+        if merge.parts[part as usize].is_some() {
+            return;
+        }
+        merge.left -= 1;
+        merge.bytes += reply.len();
+        let too_large = merge.bytes > limit;
+        // Once it is too large nothing more is kept, but every part is waited for: replies stay in order.
+        let kept = if too_large { Vec::new() } else { reply.to_vec() };
+        merge.parts[part as usize] = Some(kept);
+        if too_large {
+            merge.parts.iter_mut().flatten().for_each(|part| *part = Vec::new());
+        }
+        if merge.left > 0 {
+            return;
+        }
+        let Some(merge) = self.merges.remove(id) else { return };
+        let mut reply = Vec::new();
+        if too_large {
+            Writer::new(&mut reply, Proto::Two).error(ErrorReply::MergedTooLarge { limit: limit as u64 });
+        } else {
+            self.fold(&merge, &mut reply);
+        }
+        self.deliver_merged(&merge, &reply);
+    }
+
+    /// A part's reply alone is larger than what is collected.
+    pub(super) fn merge_too_large(&mut self, id: MergeId, part: u32, limit: u64) {
+        let mut reply = Vec::new();
+        Writer::new(&mut reply, Proto::Two).error(ErrorReply::MergedTooLarge { limit });
+        self.merge_part(id, part, &reply);
+    }
+
+    pub(super) fn deliver_merged(&mut self, merge: &Merge, reply: &[u8]) {
+        if reply.first() == Some(&b'-') {
+            self.add(Metric::Errors, 1);
+        }
+        self.deliver(merge.session, merge.seq, merge.born, reply, End::Yes);
+    }
+
+    fn fold(&mut self, merge: &Merge, out: &mut Vec<u8>) {
+        let parts: Vec<&[u8]> = merge.parts.iter().map(|part| part.as_deref().unwrap_or_default()).collect();
+        if let Some(error) = parts.iter().find(|part| part.first() == Some(&b'-')) {
+            return out.extend_from_slice(error); // parts that are done stay done
+        }
+        let mut writer = Writer::new(out, merge.proto);
+        let done = match &merge.policy {
+            Policy::Gather { places } => gather(&parts, places, out),
+            Policy::AllOk | Policy::Every(Fold::AllOk) => Some(writer.simple("OK")),
+            Policy::Sum | Policy::Every(Fold::Sum) => sum(&parts).map(|sum| writer.integer(sum)),
+            Policy::Every(Fold::Concat) => concat(&parts, out),
+            Policy::Every(Fold::And) => and(&parts, &mut writer),
+            Policy::Every(Fold::Same) => parts.first().map(|part| out.extend_from_slice(part)),
+            Policy::Every(Fold::Weighted) => self.weighted(&parts, &mut writer, merge.proto),
+            Policy::Every(Fold::Info) => self.info(&parts).map(|info| writer.verbatim(info.as_bytes())),
+            Policy::Walk(_) => None,
+        };
+        if done.is_none() {
+            out.clear();
+            Writer::new(out, merge.proto).error(ErrorReply::BadMerge { node: "a node" });
+        }
+    }
+
+    /// Pairs of RANDOMKEY and DBSIZE: one of the keys, drawn by the sizes.
+    fn weighted(&mut self, parts: &[&[u8]], writer: &mut Writer<'_>, proto: Proto) -> Option<()> {
+        let sizes: Vec<u64> = parts
+            .chunks_exact(2)
+            .map(|pair| match text(pair[0]) {
+                Some(_) => integer(pair[1]).map_or(1, |size| size.max(1) as u64),
+                None => 0, // an empty node
+            })
+            .collect();
+        let mut draw = self.draw(sizes.iter().sum());
+        for (pair, size) in parts.chunks_exact(2).zip(sizes) {
+            if size > draw {
+                writer.bulk(text(pair[0])?);
+                return Some(());
+            }
+            draw -= size;
+        }
+        debug_assert!(proto == Proto::Two || proto == Proto::Three);
+        writer.null();
+        Some(())
+    }
+}
+
+fn sum(parts: &[&[u8]]) -> Option<i64> {
+    parts.iter().try_fold(0i64, |sum, part| sum.checked_add(integer(part)?))
+}
+
+fn gather(parts: &[&[u8]], places: &[u32], out: &mut Vec<u8>) -> Option<()> {
+    let mut elements: Vec<&[u8]> = vec![&[]; places.len()];
+    let mut next = places.iter();
+    for part in parts {
+        for element in Elements::of(part)? {
+            *elements.get_mut(*next.next()? as usize)? = element;
+        }
+    }
+    if next.next().is_some() {
+        return None;
+    }
+    out.reserve(parts.iter().map(|part| part.len()).sum::<usize>() + 16);
+    Writer::new(out, Proto::Two).array(elements.len());
+    elements.iter().for_each(|element| out.extend_from_slice(element));
+    Some(())
+}
+
+fn concat(parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let arrays: Vec<Elements<'_>> = parts.iter().map(|part| Elements::of(part)).collect::<Option<_>>()?;
+    out.reserve(parts.iter().map(|part| part.len()).sum());
+    Writer::new(out, Proto::Two).array(arrays.iter().map(|array| array.left() as usize).sum());
+    arrays.iter().for_each(|array| out.extend_from_slice(array.raw()));
+    Some(())
+}
+
+fn and(parts: &[&[u8]], writer: &mut Writer<'_>) -> Option<()> {
+    let mut all: Vec<i64> = Elements::of(parts.first()?)?.map(integer).collect::<Option<_>>()?;
+    for part in &parts[1..] {
+        let these: Vec<i64> = Elements::of(part)?.map(integer).collect::<Option<_>>()?;
+        if these.len() != all.len() {
+            return None;
+        }
+        all.iter_mut().zip(these).for_each(|(all, this)| *all &= this);
+    }
+    writer.array(all.len());
+    all.into_iter().for_each(|bit| writer.integer(bit));
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{and, concat, gather, sum};
+    use crate::resp::{Proto, Writer};
+
+    #[test]
+    fn elements_find_their_places() {
+        let mut out = Vec::new();
+        let parts: [&[u8]; 2] = [b"*2\r\n$1\r\nb\r\n$-1\r\n", b"*1\r\n$1\r\na\r\n"];
+        gather(&parts, &[1, 2, 0], &mut out).expect("arrays");
+        assert_eq!(out, b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n");
+        assert_eq!(gather(&parts, &[1, 0], &mut Vec::new()), None);
+        assert_eq!(gather(&parts, &[1, 2, 0, 3], &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn numbers_and_lists() {
+        assert_eq!(sum(&[b":1\r\n", b":41\r\n"]), Some(42));
+        assert_eq!(sum(&[b":1\r\n", b"+OK\r\n"]), None);
+        let mut out = Vec::new();
+        concat(&[b"*1\r\n$1\r\na\r\n", b"*0\r\n", b"*1\r\n:1\r\n"], &mut out).expect("arrays");
+        assert_eq!(out, b"*2\r\n$1\r\na\r\n:1\r\n");
+        out.clear();
+        and(&[b"*2\r\n:1\r\n:1\r\n", b"*2\r\n:1\r\n:0\r\n"], &mut Writer::new(&mut out, Proto::Two))
+            .expect("bits");
+        assert_eq!(out, b"*2\r\n:1\r\n:0\r\n");
+    }
+}

@@ -1,0 +1,264 @@
+//! One worker's whole gateway as a value.
+//!
+//! Bytes of clients and nodes go in, bytes for clients and nodes and a few [`Output`]s come out; the shell around it
+//! (crate `evenkeel-gateway`) only moves bytes. A turn is: [`Proxy::begin`], any number of events,
+//! [`Proxy::settle`], then the shell carries out [`Proxy::outputs`] and writes what [`Proxy::dirty_pipes`] and
+//! [`Proxy::dirty_clients`] name.
+//!
+//! ```text
+//! client_bytes ─► request::pump ─► command::lookup ─► route ─┬─► forward ──► pipe queue ─► node
+//!                                                            ├─► split/every ─► merge      │
+//!                                                            └─► local ─► reply            ▼
+//! client queue ◄─ deliver (in request order) ◄─ redirect::judge ◄─ replies ◄────────── pipe_bytes
+//!                                                     └─► park (held, asked again)
+//! ```
+//!
+//! Budget of an ordinary request: no allocation, its bytes copied once to the pipe, its reply once to the client
+//! (twice when it comes before its turn).
+
+mod arena;
+mod buffer;
+mod deliver;
+mod events;
+mod forward;
+mod info;
+mod local;
+mod merge;
+mod park;
+mod pipe;
+mod redirect;
+mod replies;
+mod request;
+mod scan;
+mod session;
+mod split;
+mod stream;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use crate::metric::{BUCKETS, COUNT, Metric};
+use crate::resp::Span;
+use crate::topology::Topology;
+use arena::{Arena, Id};
+use buffer::Pool;
+use merge::Merge;
+use park::Park;
+use pipe::{Pipe, Shared};
+use session::Session;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use upstream::Link;
+
+/// Which client connection.
+pub type SessionId = Id<session::Session>;
+/// Which connection to a node.
+pub type PipeId = Id<pipe::Pipe>;
+pub(crate) type MergeId = Id<Merge>;
+
+/// What a worker's gateway is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Password of the nodes' default user.
+    pub node_password: Option<String>,
+    /// Password that clients must give; `None` lets everyone in.
+    pub client_password: Option<String>,
+    /// How long a request may wait for its shard, in microseconds.
+    pub hold: u64,
+    /// Most bytes of held requests.
+    pub hold_bytes: usize,
+    /// Largest request that is collected whole although it could not be streamed, in bytes.
+    pub collect: u64,
+    /// Largest request that travels with the others instead of on a connection of its own, in bytes.
+    pub ordinary: u64,
+    /// Largest reply that is put together from several nodes, in bytes.
+    pub merged: usize,
+    /// How long a client may leave its replies unread while others wait behind it, in microseconds.
+    pub slow_reader: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            node_password: None,
+            client_password: None,
+            hold: 10_000_000,
+            hold_bytes: 64 * 1024 * 1024,
+            collect: 64 * 1024 * 1024,
+            ordinary: 1024 * 1024,
+            merged: 256 * 1024 * 1024,
+            slow_reader: 10_000_000,
+        }
+    }
+}
+
+/// The time of a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    /// Microseconds that never run backwards.
+    pub steady: u64,
+    /// Microseconds since the Unix epoch.
+    pub unix: u64,
+}
+
+/// What the shell must do besides moving bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Connect to a node; then `pipe_opened` or `pipe_lost`.
+    Connect { pipe: PipeId, addr: SocketAddr },
+    /// Close a connection to a node that is forgotten here already.
+    ClosePipe(PipeId),
+    /// Close a client's connection that is forgotten here already.
+    CloseClient(SessionId),
+    /// Something does not fit the map: ask the nodes for a new one soon.
+    Learn,
+    /// Ask all workers, then call [`Proxy::answer`] with the result.
+    Gather { what: Gather, session: SessionId, seq: u32 },
+    /// Something that an operator should read in the log.
+    Report(String),
+}
+
+/// What all workers have to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gather {
+    /// Counters: `EVENKEEL METRICS`.
+    Metrics,
+    /// Clients: `CLIENT LIST`.
+    Clients,
+}
+
+/// One worker's gateway.
+pub struct Proxy {
+    settings: Settings,
+    now: Clock,
+    sessions: Arena<Session>,
+    pipes: Arena<Pipe>,
+    merges: Arena<Merge>,
+    pool: Pool,
+    park: Park,
+    topology: Arc<Topology>,
+    /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
+    epoch: u32,
+    /// Shared pipes by node index.
+    shared: Vec<Shared>,
+    links: HashMap<SocketAddr, Link>,
+    /// Lanes that nobody uses.
+    idle_lanes: Vec<PipeId>,
+    lane_waiters: Vec<SessionId>,
+    /// Clients and pipes with something to write (or whose state the shell should look at again).
+    dirty_clients: Vec<SessionId>,
+    dirty_pipes: Vec<PipeId>,
+    resume: Vec<SessionId>,
+    outputs: Vec<Output>,
+    counts: [u64; COUNT],
+    latency: Box<[u64; BUCKETS]>,
+    /// Scratch space, kept so that nothing is allocated per request.
+    spans: Vec<Span>,
+    scratch: Vec<u8>,
+    /// Version that the nodes say they are.
+    version: String,
+    dice: u64,
+    draining: bool,
+}
+
+impl Proxy {
+    /// A gateway that knows no node yet. `seed` is any number: it decides what RANDOMKEY draws.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        Proxy {
+            park: Park::new(settings.hold_bytes),
+            settings,
+            now: Clock::default(),
+            sessions: Arena::default(),
+            pipes: Arena::default(),
+            merges: Arena::default(),
+            pool: Pool::default(),
+            topology: Arc::new(Topology::empty()),
+            epoch: 0,
+            shared: Vec::new(),
+            links: HashMap::new(),
+            idle_lanes: Vec::new(),
+            lane_waiters: Vec::new(),
+            dirty_clients: Vec::new(),
+            dirty_pipes: Vec::new(),
+            resume: Vec::new(),
+            outputs: Vec::new(),
+            counts: [0; COUNT],
+            latency: Box::new([0; BUCKETS]),
+            spans: Vec::new(),
+            scratch: Vec::new(),
+            version: "7.0.0".to_owned(),
+            dice: seed | 1,
+            draining: false,
+        }
+    }
+
+    /// Starts a turn: everything until the next call happens at this time.
+    pub fn begin(&mut self, now: Clock) {
+        self.now = now;
+        self.add(Metric::Turns, 1);
+    }
+
+    #[inline]
+    fn add(&mut self, metric: Metric, value: u64) {
+        self.counts[metric as usize] += value;
+    }
+
+    /// The value of every metric, by discriminant.
+    pub fn counts(&self) -> [u64; COUNT] {
+        let mut counts = self.counts;
+        counts[Metric::Clients as usize] = self.sessions.len() as u64;
+        counts[Metric::Upstreams as usize] = self.pipes.len() as u64;
+        counts[Metric::InFlight as usize] =
+            self.pipes.iter().map(|(_, pipe)| pipe.tickets.len() as u64).sum();
+        counts[Metric::ParkedNow as usize] = self.park.len() as u64;
+        counts[Metric::ParkedBytes as usize] = self.park.bytes() as u64;
+        counts
+    }
+
+    /// Requests by latency bucket.
+    pub fn latency(&self) -> &[u64; BUCKETS] {
+        &self.latency
+    }
+
+    /// The map in use.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// What the shell must do; empties the list.
+    pub fn outputs(&mut self) -> std::vec::Drain<'_, Output> {
+        self.outputs.drain(..)
+    }
+
+    /// Takes the list of clients to write to into `list`, which is emptied first.
+    pub fn dirty_clients(&mut self, list: &mut Vec<SessionId>) {
+        list.clear();
+        std::mem::swap(list, &mut self.dirty_clients);
+        for id in list.iter() {
+            if let Some(session) = self.sessions.get_mut(*id) {
+                session.dirty = false;
+            }
+        }
+    }
+
+    /// Takes the list of pipes to write to into `list`, which is emptied first.
+    pub fn dirty_pipes(&mut self, list: &mut Vec<PipeId>) {
+        list.clear();
+        std::mem::swap(list, &mut self.dirty_pipes);
+        for id in list.iter() {
+            if let Some(pipe) = self.pipes.get_mut(*id) {
+                pipe.dirty = false;
+            }
+        }
+    }
+
+    /// A number below `below` that nobody can guess without the seed (xorshift64*).
+    fn draw(&mut self, below: u64) -> u64 {
+        self.dice ^= self.dice >> 12;
+        self.dice ^= self.dice << 25;
+        self.dice ^= self.dice >> 27;
+        self.dice.wrapping_mul(0x2545_f491_4f6c_dd1d) % below.max(1)
+    }
+}

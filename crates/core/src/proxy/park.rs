@@ -1,0 +1,149 @@
+//! Requests that no node can take at the moment: held, bounded in bytes and time, and asked again.
+//!
+//! What is here was never sent, or was refused before it was executed, or only reads. It goes out in the order in
+//! which it came; of one client and one slot nothing goes before an earlier one.
+
+use super::pipe::{State, Ticket, Work};
+use super::upstream::Way;
+use super::{Proxy, SessionId};
+use crate::metric::Metric;
+use crate::resp::ErrorReply;
+use std::collections::{HashSet, VecDeque};
+
+/// Most requests held, whatever their size.
+const MAX_HELD: usize = 200_000;
+/// Requests of one pass after which it goes on in the next turn (microseconds later).
+const LOOK_AGAIN: u64 = 5_000;
+
+#[derive(Debug)]
+struct Held {
+    ticket: Ticket,
+    frame: Box<[u8]>,
+    due: u64,
+}
+
+/// The held requests of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Park {
+    held: VecDeque<Held>,
+    bytes: usize,
+    limit: usize,
+    next_due: Option<u64>,
+}
+
+impl Park {
+    pub(super) fn new(limit: usize) -> Self {
+        Park { limit, ..Park::default() }
+    }
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.next_due
+    }
+
+    /// Something changed: look at everything again at `now`.
+    pub(super) fn wake(&mut self, now: u64) {
+        if !self.held.is_empty() {
+            self.held.iter_mut().for_each(|held| held.due = held.due.min(now));
+            self.next_due = Some(now);
+        }
+    }
+
+    /// A client is gone: what it still wanted is not sent.
+    pub(super) fn forget(&mut self, session: SessionId) {
+        let bytes = &mut self.bytes;
+        self.held.retain(|held| {
+            let keep = held.ticket.session != session || matches!(held.ticket.work, Work::Part { .. });
+            if !keep {
+                *bytes -= held.frame.len();
+            }
+            keep
+        });
+    }
+
+    fn push(&mut self, held: Held) {
+        self.bytes += held.frame.len();
+        self.next_due = Some(self.next_due.map_or(held.due, |due| due.min(held.due)));
+        self.held.push_back(held);
+    }
+}
+
+impl Proxy {
+    /// Holds a request until `due` (microseconds), or refuses it when there is no room or its time is over.
+    pub(super) fn hold(&mut self, ticket: Ticket, frame: &[u8], due: u64) {
+        let slot = ticket.slot;
+        if self.now.steady.saturating_sub(ticket.born) >= self.settings.hold {
+            return self.give_up(&ticket);
+        }
+        if self.park.bytes + frame.len() > self.park.limit || self.park.held.len() >= MAX_HELD {
+            let node = self.place(slot);
+            return self.fail(&ticket, &ErrorReply::HoldFull { slot: Some(slot), node: &node });
+        }
+        if let Some(session) = self.sessions.get_mut(ticket.session) {
+            session.astray = true; // what the client asks next must not get there before this
+        }
+        self.add(Metric::Parked, 1);
+        self.park.push(Held { ticket, frame: frame.into(), due });
+    }
+
+    /// The hold time of a request is over.
+    fn give_up(&mut self, ticket: &Ticket) {
+        self.add(Metric::HoldExpired, 1);
+        let (slot, node, because) =
+            (ticket.slot, self.place(ticket.slot), self.trouble(ticket.slot).to_owned());
+        let waited_ms = self.now.steady.saturating_sub(ticket.born) / 1000;
+        self.fail(
+            ticket,
+            &ErrorReply::Unavailable { slot: Some(slot), node: &node, waited_ms, because: &because },
+        );
+    }
+
+    /// Asks again for everything that is due, and gives up what was held too long.
+    pub(super) fn release_held(&mut self) {
+        let now = self.now.steady;
+        if self.park.next_due.is_none_or(|due| due > now) && !self.park_is_late() {
+            return;
+        }
+        let mut held = std::mem::take(&mut self.park.held);
+        self.park.bytes = 0;
+        self.park.next_due = None;
+        let mut behind: HashSet<(SessionId, u16)> = HashSet::new();
+        for item in held.drain(..) {
+            let order = (item.ticket.session, item.ticket.slot);
+            if now.saturating_sub(item.ticket.born) >= self.settings.hold {
+                self.give_up(&item.ticket);
+            } else if behind.contains(&order) || !self.go(&item, now) {
+                behind.insert(order);
+                self.park.push(Held { due: item.due.max(now + LOOK_AGAIN), ..item });
+            }
+        }
+    }
+
+    fn park_is_late(&self) -> bool {
+        let oldest = self.park.held.front().map_or(u64::MAX, |held| held.ticket.born);
+        oldest.saturating_add(self.settings.hold) <= self.now.steady
+    }
+
+    /// Sends a held request if its way is open; opens the way if not.
+    fn go(&mut self, item: &Held, now: u64) -> bool {
+        let Some(proto) = self.sessions.get(item.ticket.session).map(|session| session.proto) else {
+            self.nobody_waits(&item.ticket);
+            return true;
+        };
+        if item.due > now {
+            return false;
+        }
+        let Way::Pipe(pipe) = self.way(item.ticket.slot, proto) else { return false };
+        let open = self.pipes.get(pipe).is_some_and(|pipe| pipe.state == State::Open && pipe.has_room());
+        if open {
+            self.add(Metric::Retries, 1);
+            let ticket = Ticket { tries: item.ticket.tries.saturating_add(1), ..item.ticket };
+            self.push(pipe, &item.frame, ticket);
+        }
+        open
+    }
+}

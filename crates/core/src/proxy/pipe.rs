@@ -1,0 +1,191 @@
+//! One connection to a node, shared by many clients (or lent to one while it streams a large request): requests
+//! out, replies in, first in first out.
+
+use super::buffer::{Pool, Queue};
+use super::{PipeId, SessionId};
+use crate::resp::{Proto, ReplyScan};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Requests on one pipe after which no more are admitted to it.
+pub(crate) const MAX_TICKETS: usize = 32 * 1024;
+/// Bytes on one pipe after which no more requests are admitted to it.
+pub(crate) const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Whether something may be sent again after it may have been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resend {
+    /// It only reads.
+    Yes,
+    /// It may have changed something.
+    Never,
+}
+
+/// What a reply on a pipe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// The whole reply of a client's request.
+    Whole,
+    /// Part `part` of merge `merge`.
+    Part { merge: super::MergeId, part: u32 },
+    /// The answer to the greeting of the connection.
+    Greeting,
+    /// The answer to ASKING, which goes nowhere.
+    Asking,
+    /// The answer to the question whether a large request may come here.
+    Probe,
+    /// The reply of a large request.
+    Body,
+}
+
+/// A request that waits for its reply: who asked, and what is needed to ask again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) session: SessionId,
+    /// Its place in the session's reply order.
+    pub(crate) seq: u32,
+    /// Bytes of the request in the pipe's queue.
+    pub(crate) len: u32,
+    /// The slot that it is routed by.
+    pub(crate) slot: u16,
+    /// How often it was sent before.
+    pub(crate) tries: u8,
+    pub(crate) resend: Resend,
+    pub(crate) work: Work,
+    /// When its last byte was read, in microseconds.
+    pub(crate) born: u64,
+}
+
+/// What a pipe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Requests of all clients of one protocol.
+    Shared,
+    /// One large request at a time: whose.
+    Lane { tenant: SessionId },
+    /// Was shared; takes nothing new and closes when it is empty.
+    Retiring,
+}
+
+/// How far the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Connecting,
+    Open,
+}
+
+#[derive(Debug)]
+pub struct Pipe {
+    pub(crate) addr: SocketAddr,
+    pub(crate) proto: Proto,
+    pub(crate) purpose: Purpose,
+    pub(crate) state: State,
+    pub(crate) out: Queue,
+    pub(crate) tickets: VecDeque<Ticket>,
+    /// Bytes of a reply that cannot be passed on yet.
+    pub(crate) inbox: Vec<u8>,
+    pub(crate) scan: ReplyScan,
+    /// Bytes at the start of `inbox` that `scan` has passed over.
+    pub(crate) scanned: usize,
+    /// Whether a part of the first ticket's reply has been passed on already.
+    pub(crate) midway: bool,
+    /// The client that does not read what this pipe has for it, and since when.
+    pub(crate) stalled_by: Option<(SessionId, u64)>,
+    /// Whether it is in the list of pipes to be written to.
+    pub(crate) dirty: bool,
+    /// When it last gave a sign of life, in microseconds.
+    pub(crate) heard: u64,
+    /// Sessions that wait for room.
+    pub(crate) waiting: Vec<SessionId>,
+}
+
+impl Pipe {
+    pub(crate) fn new(addr: SocketAddr, proto: Proto, purpose: Purpose, now: u64) -> Self {
+        Pipe {
+            addr,
+            proto,
+            purpose,
+            state: State::Connecting,
+            out: Queue::default(),
+            tickets: VecDeque::new(),
+            inbox: Vec::new(),
+            scan: ReplyScan::default(),
+            scanned: 0,
+            midway: false,
+            stalled_by: None,
+            dirty: false,
+            heard: now,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Whether one more request may come.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.tickets.len() < MAX_TICKETS && self.out.len() < MAX_BYTES
+    }
+
+    /// Whether so much room is back that those who wait may go on.
+    pub(crate) fn has_much_room(&self) -> bool {
+        self.tickets.len() <= MAX_TICKETS / 2 && self.out.len() <= MAX_BYTES / 2
+    }
+
+    /// Appends a request.
+    #[inline]
+    pub(crate) fn push(&mut self, frame: &[u8], mut ticket: Ticket, pool: &mut Pool) {
+        ticket.len = frame.len() as u32;
+        self.out.push(frame, pool);
+        self.tickets.push_back(ticket);
+    }
+
+    /// Appends bytes that are let go of as soon as they are sent (see `stream`).
+    pub(crate) fn push_unkept(&mut self, frame: &[u8], ticket: Ticket, pool: &mut Pool) {
+        self.push(frame, ticket, pool);
+        if let Some(last) = self.tickets.back_mut() {
+            last.len = 0;
+        }
+    }
+
+    /// Takes the first ticket and lets go of its request.
+    #[inline]
+    pub(crate) fn pop(&mut self, pool: &mut Pool) -> Option<Ticket> {
+        let ticket = self.tickets.pop_front()?;
+        self.out.release(ticket.len as usize, pool);
+        Some(ticket)
+    }
+}
+
+/// What becomes of the first request of a lost pipe.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It cannot have been executed, or only reads: ask elsewhere.
+    Again,
+    /// It may have been executed.
+    Uncertain,
+    /// A part of its reply has reached the client already.
+    Torn,
+    /// Nobody waits for it.
+    Nobody,
+}
+
+impl Pipe {
+    /// What becomes of the first request now that the connection is lost. A request of which the last byte was
+    /// not handed to the kernel cannot have been executed: a server executes whole requests only.
+    pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
+        match ticket.work {
+            Work::Greeting | Work::Asking => Fate::Nobody,
+            Work::Probe => Fate::Again,
+            _ if self.midway => Fate::Torn,
+            Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
+            Work::Whole | Work::Part { .. } => match ticket.resend {
+                Resend::Yes => Fate::Again,
+                Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
+                Resend::Never => Fate::Again,
+            },
+        }
+    }
+}
+
+/// Which pipes lead to a node, by protocol.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shared(pub(crate) [Option<PipeId>; 2]);

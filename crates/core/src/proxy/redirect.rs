@@ -1,0 +1,228 @@
+//! Judges a node's error replies: those that tell to ask elsewhere or later never reach a client.
+
+use super::pipe::{Fate, Pipe, Resend, Ticket, Work};
+use super::upstream::Way;
+use super::{Output, PipeId, Proxy, SessionId};
+use crate::metric::Metric;
+use crate::resp::{ErrorReply, Proto, parse_u64};
+use crate::topology::NodeIndex;
+use std::net::{IpAddr, SocketAddr};
+
+/// Times that one request follows redirections before it waits for the cluster to make up its mind.
+const MAX_HOPS: u8 = 5;
+/// ASKING as it is sent.
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// What an error reply asks of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the client's.
+    Deliver,
+    /// The slot is elsewhere for good. `None`: the node does not know the other's address.
+    Moved(Option<SocketAddr>),
+    /// This key is elsewhere already.
+    Ask(Option<SocketAddr>),
+    /// Refused before execution: the same again a little later.
+    Later,
+}
+
+/// Judges an error reply of the node at `from` (`cluster.c`: `clusterRedirectClient`; `server.c`:
+/// `processCommand`). All of these are given before a command is executed.
+pub(super) fn judge(reply: &[u8], from: IpAddr) -> Verdict {
+    let line = reply.strip_suffix(b"\r\n").unwrap_or(reply);
+    let mut words = line.splitn(2, |byte| *byte == b' ');
+    let (code, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    match code {
+        b"-MOVED" => Verdict::Moved(target(rest, from)),
+        b"-ASK" => Verdict::Ask(target(rest, from)),
+        b"-TRYAGAIN" | b"-CLUSTERDOWN" | b"-LOADING" | b"-MASTERDOWN" => Verdict::Later,
+        b"-READONLY" if rest.starts_with(b"You can't write against a read only") => Verdict::Later,
+        _ => Verdict::Deliver,
+    }
+}
+
+/// `<slot> <ip>:<port>`, with an empty ip for "the one that you asked".
+fn target(text: &[u8], from: IpAddr) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (_slot, addr) = text.split_once(' ')?;
+    let (ip, port) = addr.rsplit_once(':')?;
+    let port = u16::try_from(parse_u64(port.as_bytes())?).ok()?;
+    let ip = if ip.is_empty() { from } else { ip.trim_matches(['[', ']']).parse().ok()? };
+    Some(SocketAddr::new(ip, port))
+}
+
+impl Proxy {
+    /// The first request of a pipe was refused in a way that is ours to deal with: takes it off the pipe and
+    /// has it asked again.
+    pub(super) fn redirect(&mut self, id: PipeId, verdict: Verdict) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        let Some(ticket) = pipe.tickets.front().copied() else { return };
+        let frame = pipe.out.front(ticket.len as usize).to_vec();
+        pipe.pop(&mut self.pool);
+        let ticket = Ticket { tries: ticket.tries.saturating_add(1), ..ticket };
+        if let Some(session) = self.sessions.get_mut(ticket.session) {
+            session.astray = true;
+        }
+        match verdict {
+            Verdict::Deliver => {}
+            Verdict::Moved(addr) => {
+                self.add(Metric::Redirects, 1);
+                self.learn();
+                self.elsewhere(ticket, &frame, addr, Asking::No);
+            }
+            Verdict::Ask(addr) => {
+                self.add(Metric::Redirects, 1);
+                self.elsewhere(ticket, &frame, addr, Asking::Yes);
+            }
+            Verdict::Later => {
+                self.learn();
+                let pause = (1_000 << ticket.tries.min(5)).min(25_000);
+                self.hold(ticket, &frame, self.now.steady + pause);
+            }
+        }
+    }
+
+    /// Sends a request to the node that another node named. The map is not touched: only the nodes' own
+    /// views change it.
+    fn elsewhere(&mut self, ticket: Ticket, frame: &[u8], addr: Option<SocketAddr>, asking: Asking) {
+        let Some(proto) = self.sessions.get(ticket.session).map(|session| session.proto) else {
+            return self.nobody_waits(&ticket);
+        };
+        let node = addr.and_then(|addr| self.topology.nodes().iter().position(|node| node.addr == addr));
+        let way = match node {
+            Some(node) if ticket.tries < MAX_HOPS => self.way_to(NodeIndex(node as u16), proto),
+            Some(_) | None => {
+                self.learn();
+                Way::Later(self.now.steady + 5_000)
+            }
+        };
+        match way {
+            Way::Pipe(pipe) => {
+                if asking == Asking::Yes {
+                    let preface = Ticket {
+                        session: SessionId::NONE,
+                        work: Work::Asking,
+                        resend: Resend::Yes,
+                        ..ticket
+                    };
+                    self.push(pipe, ASKING, preface);
+                }
+                self.push(pipe, frame, ticket);
+            }
+            Way::Later(due) => self.hold(Ticket { tries: 0, ..ticket }, frame, due),
+        }
+    }
+
+    /// A connection to a node was refused or lost.
+    pub fn pipe_lost(&mut self, id: PipeId, why: &str) {
+        self.lost(id, why);
+    }
+
+    /// Gives a pipe up ourselves.
+    pub(super) fn lose_pipe(&mut self, id: PipeId, why: &str) {
+        if self.pipes.get(id).is_some() {
+            self.lost(id, why);
+            self.outputs.push(Output::ClosePipe(id));
+        }
+    }
+
+    fn lost(&mut self, id: PipeId, why: &str) {
+        let Some(mut pipe) = self.pipes.remove(id) else { return };
+        self.link_failed(pipe.addr, why);
+        for shared in &mut self.shared {
+            for slot in &mut shared.0 {
+                if *slot == Some(id) {
+                    *slot = None;
+                }
+            }
+        }
+        self.idle_lanes.retain(|lane| *lane != id);
+        std::mem::take(&mut pipe.waiting).into_iter().for_each(|session| self.lift(session));
+        if let Some((client, _)) = pipe.stalled_by
+            && let Some(session) = self.sessions.get_mut(client)
+        {
+            session.stalls = session.stalls.saturating_sub(1);
+        }
+        self.settle_debts(&mut pipe);
+        pipe.out.clear(&mut self.pool);
+        self.pool.give(pipe.inbox);
+    }
+
+    /// Decides for every request of a lost pipe what becomes of it: see [`Pipe::fate`].
+    fn settle_debts(&mut self, pipe: &mut Pipe) {
+        let node = format!("node {}", pipe.addr);
+        let all_sent = pipe.out.unsent() == 0;
+        while let Some(ticket) = pipe.tickets.front().copied() {
+            let fate = pipe.fate(&ticket);
+            let frame = pipe.out.front(ticket.len as usize).to_vec();
+            pipe.pop(&mut self.pool);
+            pipe.midway = false;
+            match (fate, ticket.work) {
+                (Fate::Nobody, _) => {}
+                (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
+                (Fate::Uncertain, _) => {
+                    self.add(Metric::Uncertain, 1);
+                    self.fail(&ticket, &ErrorReply::Uncertain { node: &node });
+                }
+                (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
+            }
+        }
+    }
+
+    /// A request ends with an error of ours: for the client, or for the merge that it is a part of.
+    pub(super) fn fail(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
+        match ticket.work {
+            Work::Part { merge, part } => {
+                let mut reply = Vec::new();
+                crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
+                self.merge_part(merge, part, &reply);
+            }
+            Work::Whole | Work::Greeting | Work::Asking | Work::Probe | Work::Body => {
+                self.deliver_error(ticket, error);
+            }
+        }
+    }
+
+    /// The client of a request is gone: only a merge has to know.
+    pub(super) fn nobody_waits(&mut self, ticket: &Ticket) {
+        if let Work::Part { merge, part } = ticket.work {
+            self.merge_part(merge, part, b"-ERR nobody waits for this\r\n");
+        }
+    }
+}
+
+/// Whether ASKING goes before a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    Yes,
+    No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, judge};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    #[test]
+    fn only_refusals_before_execution_are_ours() {
+        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let judge = |text: &str| judge(format!("-{text}\r\n").as_bytes(), from);
+        assert_eq!(judge("MOVED 7 10.0.0.1:7001"), Verdict::Moved("10.0.0.1:7001".parse().ok()));
+        assert_eq!(judge("MOVED 7 :7001"), Verdict::Moved("127.0.0.1:7001".parse().ok()));
+        assert_eq!(judge("ASK 7 ::1:7001"), Verdict::Ask("[::1]:7001".parse().ok()));
+        assert_eq!(judge("MOVED 7 some-host:7001"), Verdict::Moved(None));
+        for later in [
+            "TRYAGAIN x",
+            "CLUSTERDOWN The cluster is down",
+            "LOADING x",
+            "MASTERDOWN x",
+            "READONLY You can't write against a read only replica.",
+        ] {
+            assert_eq!(judge(later), Verdict::Later, "{later}");
+        }
+        for own in ["ERR MOVED", "WRONGTYPE x", "MOVEDX 7 10.0.0.1:7001", "READONLY my own script says so"] {
+            assert_eq!(judge(own), Verdict::Deliver, "{own}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! From a node's bytes to replies, each to whoever asked: first in, first out.
+
+use super::pipe::{Purpose, Work};
+use super::redirect::{Verdict, judge};
+use super::{PipeId, Proxy};
+use crate::metric::Metric;
+use crate::resp::{ReplyScan, Scan};
+
+impl Proxy {
+    /// Bytes came from a node (none, when what came before may be looked at again).
+    pub fn pipe_bytes(&mut self, id: PipeId, bytes: &[u8]) {
+        self.counts[Metric::NodeBytesIn as usize] += bytes.len() as u64;
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        pipe.heard = self.now.steady;
+        if pipe.inbox.is_empty() {
+            let taken = self.replies(id, bytes);
+            if taken < bytes.len()
+                && let Some(pipe) = self.pipes.get_mut(id)
+            {
+                pipe.inbox = self.pool.take(bytes.len() - taken);
+                pipe.inbox.extend_from_slice(&bytes[taken..]);
+            }
+        } else {
+            let mut inbox = std::mem::take(&mut pipe.inbox);
+            inbox.extend_from_slice(bytes);
+            let taken = self.replies(id, &inbox);
+            match self.pipes.get_mut(id) {
+                Some(pipe) if taken < inbox.len() => {
+                    inbox.drain(..taken);
+                    pipe.inbox = inbox;
+                }
+                Some(_) | None => self.pool.give(inbox),
+            }
+        }
+        self.after_replies(id);
+    }
+
+    /// Deals with every reply in `data`, which starts where the pipe's inbox starts; returns how many bytes are
+    /// done with. What the scan has passed over beyond that is remembered in `scanned`.
+    fn replies(&mut self, id: PipeId, data: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let Some(pipe) = self.pipes.get_mut(id) else { return at };
+            if pipe.stalled_by.is_some() {
+                return at;
+            }
+            let from = at + pipe.scanned;
+            if from >= data.len() {
+                return at;
+            }
+            let scan = match pipe.scan.advance(&data[from..]) {
+                Ok(scan) => scan,
+                Err(error) => {
+                    self.lose_pipe(id, &format!("its answer is not the Redis protocol: {error}"));
+                    return at;
+                }
+            };
+            match scan {
+                Scan::Done(len) => {
+                    let end = from + len;
+                    (pipe.scan, pipe.scanned) = (ReplyScan::default(), 0);
+                    self.reply(id, &data[at..end]);
+                    at = end;
+                }
+                Scan::More(len) => {
+                    pipe.scanned += len;
+                    let end = from + len;
+                    if self.piece(id, &data[at..end]) {
+                        at = end;
+                    }
+                    return at;
+                }
+            }
+        }
+    }
+
+    /// A reply is not whole. Passes on what there is of it where the client waits for nothing else; replies
+    /// that have to be judged or merged are collected. Returns whether the piece was passed on.
+    fn piece(&mut self, id: PipeId, piece: &[u8]) -> bool {
+        let Some(pipe) = self.pipes.get_mut(id) else { return false };
+        let Some(ticket) = pipe.tickets.front().copied() else { return false };
+        let kind = if pipe.midway { None } else { piece.first() };
+        match ticket.work {
+            Work::Whole | Work::Body if !piece.is_empty() && !matches!(kind, Some(b'-' | b'>')) => {
+                pipe.midway = true;
+                pipe.scanned = 0;
+                self.deliver_piece(id, &ticket, piece);
+                true
+            }
+            Work::Part { merge, part } if pipe.scanned > self.settings.merged => {
+                let limit = self.settings.merged as u64;
+                self.merge_too_large(merge, part, limit);
+                self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
+                false
+            }
+            Work::Whole | Work::Body | Work::Part { .. } | Work::Greeting | Work::Asking | Work::Probe => {
+                false
+            }
+        }
+    }
+
+    /// A whole reply, or the last piece of one.
+    #[inline]
+    fn reply(&mut self, id: PipeId, reply: &[u8]) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        if !pipe.midway {
+            match reply.first() {
+                Some(b'>') => return, // a push that nobody asked for
+                Some(b'-') => {
+                    let verdict = judge(reply, pipe.addr.ip());
+                    let judged = pipe.tickets.front().map(|ticket| ticket.work);
+                    if verdict != Verdict::Deliver && matches!(judged, Some(Work::Whole | Work::Part { .. }))
+                    {
+                        return self.redirect(id, verdict);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let midway = std::mem::replace(&mut pipe.midway, false);
+        let Some(ticket) = pipe.pop(&mut self.pool) else {
+            return self.lose_pipe(id, "it answered without being asked");
+        };
+        match ticket.work {
+            Work::Whole if midway => {
+                self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
+            }
+            Work::Whole => self.deliver_whole(&ticket, reply),
+            Work::Part { merge, part } => self.merge_part(merge, part, reply),
+            Work::Greeting => self.greeted(id, reply),
+            Work::Asking => {}
+            Work::Probe => self.probed(id, &ticket, reply),
+            Work::Body => self.streamed(id, &ticket, reply),
+        }
+    }
+
+    /// Replies made room: those who waited for it go on; a retiring pipe that is empty ends.
+    fn after_replies(&mut self, id: PipeId) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        if !pipe.waiting.is_empty() && pipe.has_much_room() {
+            let waiting = std::mem::take(&mut pipe.waiting);
+            waiting.into_iter().for_each(|session| self.lift(session));
+        } else if pipe.purpose == Purpose::Retiring && pipe.tickets.is_empty() {
+            self.close_pipe(id);
+        }
+    }
+}

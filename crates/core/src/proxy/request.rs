@@ -1,0 +1,239 @@
+//! From a client's bytes to requests, and from a request to the way that it takes.
+
+use super::forward::Admit;
+use super::session::{End, Known, Stop};
+use super::{Proxy, SessionId};
+use crate::command::{Access, Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::metric::Metric;
+use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
+
+/// A piece of a request above which a client's buffer is filled by exact reservation.
+const RESERVE: u64 = 64 * 1024;
+
+impl Proxy {
+    /// Bytes came from a client.
+    pub fn client_bytes(&mut self, id: SessionId, bytes: &[u8]) {
+        self.counts[Metric::ClientBytesIn as usize] += bytes.len() as u64;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.stream.is_some() {
+            return self.stream_bytes(id, bytes);
+        }
+        if session.inbox.is_empty() {
+            let taken = self.pump(id, bytes);
+            self.keep(id, &bytes[taken..]);
+        } else {
+            session.inbox.extend_from_slice(bytes);
+            self.pump_inbox(id);
+        }
+    }
+
+    /// Reads on in what a client sent before.
+    pub(super) fn pump_inbox(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.inbox.is_empty() || session.stop.is_some() || session.stream.is_some() {
+            return;
+        }
+        let mut inbox = std::mem::take(&mut session.inbox);
+        let taken = self.pump(id, &inbox);
+        match self.sessions.get_mut(id) {
+            // Whatever a stream took over is in the stream's hands now.
+            Some(session) if taken < inbox.len() && session.inbox.is_empty() => {
+                inbox.drain(..taken);
+                session.inbox = inbox;
+            }
+            Some(_) | None => self.pool.give(inbox),
+        }
+    }
+
+    /// Keeps bytes of a request that is not whole or not admitted.
+    fn keep(&mut self, id: SessionId, rest: &[u8]) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if rest.is_empty() || session.stop == Some(Stop::Closing) {
+            return;
+        }
+        if session.inbox.capacity() == 0 {
+            session.inbox = self.pool.take(rest.len());
+        }
+        session.inbox.extend_from_slice(rest);
+    }
+
+    /// Admits as many requests of `bytes` as may be; returns how many bytes are done with.
+    fn pump(&mut self, id: SessionId, bytes: &[u8]) -> usize {
+        let mut spans = std::mem::take(&mut self.spans);
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(session) = self.sessions.get_mut(id) else { break };
+            if session.stop.is_some() {
+                break;
+            }
+            let limits = match session.known {
+                Known::Yes => &Limits::SERVER,
+                Known::No => &Limits::BEFORE_AUTH,
+            };
+            let rest = &bytes[at..];
+            match session.reader.read(rest, &mut spans, limits) {
+                Ok(Read::Frame { len }) => match self.request(id, &rest[..len], &Args::new(rest, &spans)) {
+                    Admit::Yes => at += len,
+                    Admit::Stopped => break,
+                },
+                Ok(Read::Inline { len }) => match self.inline(id, &rest[..len], &mut spans) {
+                    Admit::Yes => at += len,
+                    Admit::Stopped => break,
+                },
+                Ok(Read::Empty { len }) => at += len,
+                Ok(Read::Partial { needs }) => {
+                    at += self.partial(id, rest, needs, &mut spans);
+                    break;
+                }
+                Err(error) => {
+                    self.counts[Metric::ProtocolErrors as usize] += 1;
+                    self.refuse_and_close(id, &ErrorReply::Protocol(error));
+                    at = bytes.len();
+                }
+            }
+        }
+        spans.clear();
+        self.spans = spans;
+        at
+    }
+
+    /// A request is not whole: a large one is streamed if it can be, else room is made for it. Returns how many
+    /// bytes a stream took over.
+    fn partial(&mut self, id: SessionId, rest: &[u8], needs: u64, spans: &mut Vec<Span>) -> usize {
+        if needs > self.settings.ordinary {
+            if let Some(taken) = self.begin_stream(id, rest, spans) {
+                return taken;
+            }
+            if needs > self.settings.collect {
+                let limit = self.settings.collect;
+                self.refuse_and_close(id, &ErrorReply::TooLarge { limit });
+                return rest.len();
+            }
+        }
+        if needs > RESERVE
+            && let Some(session) = self.sessions.get_mut(id)
+            && session.inbox.capacity() == 0
+        {
+            session.inbox = Vec::with_capacity(needs.min(self.settings.ordinary) as usize);
+        }
+        0
+    }
+
+    /// An inline line becomes an ordinary request.
+    fn inline(&mut self, id: SessionId, line: &[u8], spans: &mut Vec<Span>) -> Admit {
+        let words = match split_inline(line) {
+            Ok(words) if words.is_empty() => return Admit::Yes,
+            Ok(words) => words,
+            Err(error) => {
+                self.counts[Metric::ProtocolErrors as usize] += 1;
+                self.refuse_and_close(id, &ErrorReply::Protocol(error));
+                return Admit::Yes;
+            }
+        };
+        // `networking.c`, securityWarningCommand: a browser was made to speak to us.
+        if words[0].eq_ignore_ascii_case(b"post") || words[0].eq_ignore_ascii_case(b"host:") {
+            self.counts[Metric::ProtocolErrors as usize] += 1;
+            self.evict(
+                id,
+                "it speaks HTTP (POST or Host:), possibly a cross-protocol attack through a browser",
+            );
+            return Admit::Yes;
+        }
+        let mut frame = Vec::new();
+        Writer::new(&mut frame, Proto::Two).request(words.iter().map(Vec::as_slice));
+        match RequestReader::default().read(&frame, spans, &Limits::SERVER) {
+            Ok(Read::Frame { len }) => self.request(id, &frame[..len], &Args::new(&frame, spans)),
+            _ => Admit::Yes,
+        }
+    }
+
+    /// One whole request.
+    fn request(&mut self, id: SessionId, frame: &[u8], args: &Args<'_>) -> Admit {
+        let sub = (args.len() > 1).then(|| args.get(1));
+        let command = match lookup(args.get(0), sub) {
+            Lookup::Found(command) => command,
+            Lookup::UnknownSubcommand(container) => {
+                let container = container.to_ascii_uppercase();
+                return self.refuse(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
+            }
+            Lookup::Unknown => {
+                let shown: Vec<&[u8]> = args.iter().skip(1).take(20).collect();
+                return self.refuse(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
+            }
+        };
+        if !arity_ok(command, args.len()) {
+            return self.refuse(id, &ErrorReply::Arity(command.name));
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        session.last_command = command.name;
+        session.active = self.now.steady;
+        if session.known == Known::No && !before_auth(command) {
+            return self.refuse(id, &ErrorReply::NoAuth);
+        }
+        self.route(id, command, frame, args)
+    }
+
+    /// Sends a request the way that its row says.
+    fn route(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
+        match command.treat {
+            Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
+            Treat::Slot => self.to_slot(id, command, frame, args),
+            Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
+            Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
+            Treat::Split(split) => self.split(id, command, split, frame, args),
+            Treat::Every(fold) => self.every(id, command, fold, frame),
+            Treat::Scan => self.scan(id, args),
+            Treat::Here(local) => self.local(id, local, args),
+            Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
+            Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
+            Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
+        }
+    }
+
+    /// Answers with an error, in the reply's turn.
+    pub(super) fn refuse(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
+        self.refuse_text(id, error)
+    }
+
+    /// Answers with the text of an error that is not one of ours.
+    pub(super) fn refuse_text(&mut self, id: SessionId, error: impl std::fmt::Display) -> Admit {
+        self.counts[Metric::Errors as usize] += 1;
+        self.reply_with(id, |writer| writer.error(error))
+    }
+
+    /// Answers a request at once, in the reply's turn.
+    pub(super) fn reply_with(&mut self, id: SessionId, write: impl FnOnce(&mut Writer<'_>)) -> Admit {
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if let Some(stop) = super::forward::full(session) {
+            session.stop = Some(stop);
+            return Admit::Stopped;
+        }
+        let (seq, proto) = (session.admit(), session.proto);
+        let mut reply = std::mem::take(&mut self.scratch);
+        reply.clear();
+        write(&mut Writer::new(&mut reply, proto));
+        self.deliver(id, seq, self.now.steady, &reply, End::Yes);
+        self.scratch = reply;
+        Admit::Yes
+    }
+
+    /// Answers with an error and closes once the client has it and all replies before it.
+    pub(super) fn refuse_and_close(&mut self, id: SessionId, error: &ErrorReply<'_>) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.inbox = Vec::new();
+            let seq = session.admit();
+            let mut reply = Vec::new();
+            Writer::new(&mut reply, Proto::Two).error(error);
+            self.counts[Metric::Errors as usize] += 1;
+            self.deliver(id, seq, self.now.steady, &reply, End::Yes);
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.stop = Some(Stop::Closing);
+            }
+        }
+    }
+}
+
+/// Commands that need no AUTH (`server.c`: `CMD_NO_AUTH`).
+fn before_auth(command: &Command) -> bool {
+    matches!(command.name, "auth" | "hello" | "quit" | "reset")
+}

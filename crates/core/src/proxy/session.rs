@@ -1,0 +1,338 @@
+//! One client: what it said of itself, how far its bytes are read, and its replies in the order of its requests.
+
+use super::PipeId;
+use super::buffer::{Pool, Queue};
+use super::stream::Stream;
+use crate::resp::{Proto, RequestReader};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Requests of one client under way after which it is not read on until half of them are answered.
+pub(crate) const MAX_DEPTH: u32 = 1024;
+/// Unread reply bytes of one client after which no more of its requests are admitted.
+pub(crate) const MAX_OUTPUT: usize = 32 * 1024 * 1024;
+/// Unread reply bytes of one client after which the pipe that brings more is not read on.
+pub(crate) const MAX_AHEAD: usize = 8 * 1024 * 1024;
+/// Reply bytes that wait for an earlier reply after which the client is dropped.
+pub(crate) const MAX_STASH: usize = 256 * 1024 * 1024;
+
+/// Why no more requests of a client are admitted at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Until all its requests are answered: what comes next could overtake them on another way.
+    Quiet,
+    /// Until half of its requests are answered.
+    Depth,
+    /// Until it reads its replies.
+    Output,
+    /// Until this pipe has room.
+    Pipe(PipeId),
+    /// Until its large request is done.
+    Stream,
+    /// It is being closed: nothing more is read.
+    Closing,
+}
+
+/// Whether a client has shown who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    Yes,
+    No,
+}
+
+#[derive(Debug)]
+pub struct Session {
+    /// The number that CLIENT ID answers: unique in this gateway.
+    pub(crate) number: u64,
+    pub(crate) peer: SocketAddr,
+    /// The address that the client dialled.
+    pub(crate) local: SocketAddr,
+    pub(crate) proto: Proto,
+    pub(crate) known: Known,
+    pub(crate) about: Option<Box<About>>,
+    /// When it came and when it last asked, in microseconds.
+    pub(crate) since: u64,
+    pub(crate) active: u64,
+    pub(crate) last_command: &'static str,
+    /// Bytes of a request that is not whole, or that may not be admitted yet.
+    pub(crate) inbox: Vec<u8>,
+    pub(crate) reader: RequestReader,
+    pub(crate) stop: Option<Stop>,
+    pub(crate) stream: Option<Box<Stream>>,
+    /// Which map its requests under way were routed by.
+    pub(crate) epoch: u32,
+    /// Whether one of them is being asked elsewhere.
+    pub(crate) astray: bool,
+    /// Whether it closed its side: it still gets its replies.
+    pub(crate) ended: bool,
+    /// Sequence number of the next request, and of the first that is not answered.
+    next: u32,
+    head: u32,
+    pub(crate) out: Queue,
+    stash: Stash,
+    pub(crate) dirty: bool,
+    pub(crate) to_resume: bool,
+    /// Pipes that are not read because this client does not read.
+    pub(crate) stalls: u32,
+}
+
+/// What a client said of itself.
+#[derive(Debug, Default)]
+pub(crate) struct About {
+    pub(crate) name: Vec<u8>,
+    pub(crate) lib_name: Vec<u8>,
+    pub(crate) lib_ver: Vec<u8>,
+}
+
+/// Replies that came before their turn.
+#[derive(Debug, Default)]
+struct Stash {
+    /// The entry at index i is for the request `head + i`.
+    entries: VecDeque<Entry>,
+    bytes: Vec<u8>,
+    /// Bytes in `bytes` and in entries that were not handed on yet.
+    live: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Waiting,
+    Whole { at: u32, len: u32 },
+    Growing { bytes: Vec<u8>, end: End },
+}
+
+/// Whether a piece of a reply is its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Yes,
+    No,
+}
+
+impl Session {
+    pub(crate) fn new(number: u64, peer: SocketAddr, local: SocketAddr, known: Known, now: u64) -> Self {
+        Session {
+            number,
+            peer,
+            local,
+            proto: Proto::Two,
+            known,
+            about: None,
+            since: now,
+            active: now,
+            last_command: "NULL",
+            inbox: Vec::new(),
+            reader: RequestReader::default(),
+            stop: None,
+            stream: None,
+            epoch: 0,
+            astray: false,
+            ended: false,
+            next: 0,
+            head: 0,
+            out: Queue::default(),
+            stash: Stash::default(),
+            dirty: false,
+            to_resume: false,
+            stalls: 0,
+        }
+    }
+
+    /// Requests without a complete reply.
+    #[inline]
+    pub(crate) fn under_way(&self) -> u32 {
+        self.next.wrapping_sub(self.head)
+    }
+
+    /// Gives a request its place in the reply order.
+    #[inline]
+    pub(crate) fn admit(&mut self) -> u32 {
+        let seq = self.next;
+        self.next = self.next.wrapping_add(1);
+        seq
+    }
+
+    /// Whether the reply of this request is the next that the client expects.
+    pub(crate) fn is_head(&self, seq: u32) -> bool {
+        seq == self.head
+    }
+
+    /// Bytes of replies that wait for an earlier one.
+    pub(crate) fn stashed(&self) -> usize {
+        self.stash.live
+    }
+
+    /// Takes a reply, or a piece of one. In its turn it goes out, before its turn it waits.
+    #[inline]
+    pub(crate) fn take(&mut self, seq: u32, bytes: &[u8], end: End, pool: &mut Pool) {
+        if seq != self.head {
+            return self.stash.put(seq.wrapping_sub(self.head) as usize, bytes, end, pool);
+        }
+        if !bytes.is_empty() {
+            self.out.push(bytes, pool);
+        }
+        if end == End::Yes {
+            self.head = self.head.wrapping_add(1);
+            if !self.stash.entries.is_empty() {
+                self.stash.entries.pop_front();
+                self.unstash(pool);
+            }
+        }
+    }
+
+    /// Hands on what has become its turn.
+    fn unstash(&mut self, pool: &mut Pool) {
+        loop {
+            match self.stash.entries.front_mut() {
+                Some(Entry::Whole { at, len }) => {
+                    let bytes = &self.stash.bytes[*at as usize..][..*len as usize];
+                    self.out.push(bytes, pool);
+                    self.stash.live -= bytes.len();
+                }
+                Some(Entry::Growing { bytes, end }) => {
+                    let bytes = std::mem::take(bytes);
+                    if !bytes.is_empty() {
+                        self.out.push(&bytes, pool);
+                    }
+                    self.stash.live -= bytes.len();
+                    if *end == End::No {
+                        self.stash.entries[0] = Entry::Waiting;
+                        break;
+                    }
+                }
+                Some(Entry::Waiting) | None => break,
+            }
+            self.stash.entries.pop_front();
+            self.head = self.head.wrapping_add(1);
+        }
+        self.stash.shrink(pool);
+    }
+
+    /// Gives all memory back to the pool.
+    pub(crate) fn dissolve(mut self, pool: &mut Pool) {
+        self.out.clear(pool);
+        pool.give(std::mem::take(&mut self.inbox));
+        pool.give(std::mem::take(&mut self.stash.bytes));
+    }
+}
+
+impl Stash {
+    fn put(&mut self, index: usize, bytes: &[u8], end: End, pool: &mut Pool) {
+        while self.entries.len() <= index {
+            self.entries.push_back(Entry::Waiting);
+        }
+        self.live += bytes.len();
+        let whole = match &mut self.entries[index] {
+            Entry::Growing { bytes: grown, end: grown_end } => {
+                grown.extend_from_slice(bytes);
+                *grown_end = end;
+                return;
+            }
+            Entry::Waiting | Entry::Whole { .. } => end == End::Yes && self.bytes.len() < 1 << 30,
+        };
+        if !whole {
+            self.entries[index] = Entry::Growing { bytes: bytes.to_vec(), end };
+            return;
+        }
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.take(bytes.len());
+        }
+        self.entries[index] = Entry::Whole { at: self.bytes.len() as u32, len: bytes.len() as u32 };
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Gives up what was handed on: all of it once nothing waits, else when most of it is dead.
+    fn shrink(&mut self, pool: &mut Pool) {
+        let live: usize = if self.live == 0 { 0 } else { self.whole_bytes() };
+        if live == 0 {
+            self.bytes.clear();
+            if self.entries.is_empty() {
+                pool.give(std::mem::take(&mut self.bytes));
+            }
+        } else if self.bytes.len() > 256 * 1024 && live * 2 < self.bytes.len() {
+            let mut kept = Vec::with_capacity(live);
+            for entry in &mut self.entries {
+                if let Entry::Whole { at, len } = entry {
+                    let from = *at as usize;
+                    *at = kept.len() as u32;
+                    kept.extend_from_slice(&self.bytes[from..from + *len as usize]);
+                }
+            }
+            self.bytes = kept;
+        }
+    }
+
+    fn whole_bytes(&self) -> usize {
+        if self.bytes.len() <= 256 * 1024 && self.live > 0 {
+            return self.live; // not worth counting
+        }
+        let lens = self.entries.iter().map(|entry| match entry {
+            Entry::Whole { len, .. } => *len as usize,
+            Entry::Waiting | Entry::Growing { .. } => 0,
+        });
+        lens.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{End, Known, Session};
+    use crate::proxy::buffer::Pool;
+    use std::io::IoSlice;
+
+    fn session() -> Session {
+        let addr = "127.0.0.1:1".parse().expect("an address");
+        Session::new(1, addr, addr, Known::Yes, 0)
+    }
+
+    fn out(session: &Session) -> String {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let filled = session.out.unsent_slices(&mut slices);
+        slices[..filled].iter().map(|slice| String::from_utf8_lossy(slice).into_owned()).collect()
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_requests() {
+        let (mut session, mut pool) = (session(), Pool::default());
+        let seqs: Vec<u32> = (0..5).map(|_| session.admit()).collect();
+        session.take(seqs[2], b"c", End::Yes, &mut pool);
+        session.take(seqs[1], b"b", End::Yes, &mut pool);
+        assert_eq!((out(&session).as_str(), session.under_way()), ("", 5));
+        session.take(seqs[0], b"a", End::Yes, &mut pool);
+        assert_eq!((out(&session).as_str(), session.under_way()), ("abc", 2));
+        session.take(seqs[4], b"e", End::Yes, &mut pool);
+        session.take(seqs[3], b"d", End::Yes, &mut pool);
+        assert_eq!((out(&session).as_str(), session.under_way(), session.stashed()), ("abcde", 0, 0));
+    }
+
+    #[test]
+    fn a_reply_that_grows_before_its_turn_goes_on_in_its_turn() {
+        let (mut session, mut pool) = (session(), Pool::default());
+        let (first, second, third) = (session.admit(), session.admit(), session.admit());
+        session.take(second, b"x", End::No, &mut pool);
+        session.take(third, b"3", End::Yes, &mut pool);
+        session.take(second, b"y", End::No, &mut pool);
+        session.take(first, b"1", End::Yes, &mut pool);
+        assert_eq!((out(&session).as_str(), session.is_head(second)), ("1xy", true));
+        session.take(second, b"z", End::Yes, &mut pool);
+        assert_eq!((out(&session).as_str(), session.under_way(), session.stashed()), ("1xyz3", 0, 0));
+    }
+
+    #[test]
+    fn any_order_comes_out_right() {
+        for seed in 0..2000u64 {
+            let (mut session, mut pool) = (session(), Pool::default());
+            let mut waiting: Vec<u32> = (0..12).map(|_| session.admit()).collect();
+            let mut dice = seed;
+            while !waiting.is_empty() {
+                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let seq = waiting.swap_remove((dice >> 33) as usize % waiting.len());
+                let letter = [b'a' + seq as u8];
+                if dice >> 60 < 4 {
+                    session.take(seq, b"", End::No, &mut pool);
+                }
+                session.take(seq, &letter, End::Yes, &mut pool);
+            }
+            assert_eq!(out(&session), "abcdefghijkl", "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Requests that go to several nodes: keys split by slot (MGET, DEL …), or the same to every primary (DBSIZE …).
+
+use super::forward::{Admit, resend};
+use super::merge::{Merge, Policy};
+use super::pipe::{Ticket, Work};
+use super::upstream::Way;
+use super::{MergeId, Proxy, SessionId};
+use crate::command::{Command, Fold, Split};
+use crate::metric::Metric;
+use crate::resp::{Args, ErrorReply, Proto, Writer};
+use crate::topology::slot;
+
+/// RANDOMKEY and DBSIZE as they are sent.
+const RANDOMKEY: &[u8] = b"*1\r\n$9\r\nRANDOMKEY\r\n";
+const DBSIZE: &[u8] = b"*1\r\n$6\r\nDBSIZE\r\n";
+
+impl Proxy {
+    /// MGET, MSET, DEL, UNLINK, EXISTS, TOUCH: one request a slot, one reply. Where all keys are in one slot the
+    /// request goes there as it is.
+    pub(super) fn split(
+        &mut self,
+        id: SessionId,
+        command: &'static Command,
+        split: Split,
+        frame: &[u8],
+        args: &Args<'_>,
+    ) -> Admit {
+        let step = match split {
+            Split::AllOk => 2,
+            Split::Gather | Split::Sum => 1,
+        };
+        if !(args.len() - 1).is_multiple_of(step) {
+            return self.refuse(id, &ErrorReply::Arity(command.name));
+        }
+        let first = slot(args.get(1));
+        let mut order: Vec<(u16, u32)> = Vec::new();
+        for at in (1..args.len()).step_by(step) {
+            let here = slot(args.get(at));
+            if order.is_empty() && here == first {
+                continue;
+            }
+            if order.is_empty() {
+                // The first that differs: from now on the slots are written down.
+                order.reserve((args.len() - 1) / step);
+                order.extend((1..at).step_by(step).map(|before| (first, before as u32)));
+            }
+            order.push((here, at as u32));
+        }
+        if order.is_empty() {
+            return self.forward(id, first, frame, command.access);
+        }
+        if self.may_send(id).is_none() {
+            return Admit::Stopped;
+        }
+        order.sort_unstable();
+        self.send_parts(id, command, split, args, step, &order);
+        Admit::Yes
+    }
+
+    fn send_parts(
+        &mut self,
+        id: SessionId,
+        command: &'static Command,
+        split: Split,
+        args: &Args<'_>,
+        step: usize,
+        order: &[(u16, u32)],
+    ) {
+        let policy = match split {
+            Split::Gather => Policy::Gather { places: order.iter().map(|(_, at)| at - 1).collect() },
+            Split::AllOk => Policy::AllOk,
+            Split::Sum => Policy::Sum,
+        };
+        let runs: Vec<&[(u16, u32)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
+        let Some((merge, mut ticket)) = self.begin_merge(id, policy, runs.len()) else { return };
+        ticket.resend = resend(command.access);
+        let mut frame = Vec::new();
+        for (part, run) in runs.into_iter().enumerate() {
+            frame.clear();
+            let mut writer = Writer::new(&mut frame, Proto::Two);
+            writer.array(1 + run.len() * step);
+            writer.bulk(args.get(0));
+            for (_, at) in run {
+                (0..step).for_each(|offset| writer.bulk(args.get(*at as usize + offset)));
+            }
+            let work = Work::Part { merge, part: part as u32 };
+            self.dispatch(Ticket { slot: run[0].0, work, ..ticket }, &frame);
+        }
+    }
+
+    /// The same request to every primary.
+    pub(super) fn every(
+        &mut self,
+        id: SessionId,
+        command: &'static Command,
+        fold: Fold,
+        frame: &[u8],
+    ) -> Admit {
+        let primaries = self.topology.primaries();
+        if primaries.is_empty() {
+            self.learn();
+            let error = ErrorReply::Unavailable {
+                slot: None,
+                node: "no node",
+                waited_ms: 0,
+                because: "no node answered yet",
+            };
+            return self.refuse(id, &error);
+        }
+        if self.may_send(id).is_none() {
+            return Admit::Stopped;
+        }
+        let frames: &[&[u8]] = if fold == Fold::Weighted { &[RANDOMKEY, DBSIZE] } else { &[frame] };
+        let parts = primaries.len() * frames.len();
+        let Some((merge, mut ticket)) = self.begin_merge(id, Policy::Every(fold), parts) else {
+            return Admit::Yes;
+        };
+        ticket.resend = resend(command.access);
+        for (place, (_, lowest)) in primaries.into_iter().enumerate() {
+            for (at, frame) in frames.iter().enumerate() {
+                let work = Work::Part { merge, part: (place * frames.len() + at) as u32 };
+                self.dispatch(Ticket { slot: lowest, work, ..ticket }, frame);
+            }
+        }
+        Admit::Yes
+    }
+
+    /// Gives a request that goes to several nodes its place, and a ticket to make its parts' tickets of.
+    pub(super) fn begin_merge(
+        &mut self,
+        id: SessionId,
+        policy: Policy,
+        parts: usize,
+    ) -> Option<(MergeId, Ticket)> {
+        let session = self.sessions.get_mut(id)?;
+        let (seq, proto, born) = (session.admit(), session.proto, self.now.steady);
+        self.add(Metric::Split, 1);
+        let merge = self.merges.insert(Merge::new(id, seq, born, proto, policy, parts));
+        let ticket = Ticket {
+            session: id,
+            seq,
+            len: 0,
+            slot: 0,
+            tries: 0,
+            resend: super::pipe::Resend::Yes,
+            work: Work::Part { merge, part: 0 },
+            born,
+        };
+        Some((merge, ticket))
+    }
+
+    /// Sends a part to the primary of a slot, now or when there is one.
+    pub(super) fn send_part(&mut self, ticket: Ticket, proto: Proto, frame: &[u8]) {
+        match self.way(ticket.slot, proto) {
+            Way::Pipe(pipe) => self.push(pipe, frame, ticket),
+            Way::Later(due) => self.hold(ticket, frame, due),
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Large requests with one key, streamed to their node as they come: a value of 512 MB is never here whole.
+//!
+//! A stream has a connection of its own (a lane) while it lasts, so that nobody waits behind it. Its bytes are not
+//! kept, so it cannot be asked again elsewhere; therefore the node is asked first, by `EXISTS key`, whether it
+//! would take a request for this key at all. The client's other requests wait until it is done.
+//!
+//! ```text
+//! Seeking ──lane──► Probing ──:0 or :1──► Body ──last byte──► Awaiting ──reply──► (done)
+//!    ▲                 │ MOVED, ASK, later   │ lost
+//!    └─────────────────┘                     └──► Discarding ──last byte──► (done)
+//! ```
+
+use super::pipe::{Purpose, Resend, Ticket, Work};
+use super::redirect::{Verdict, judge};
+use super::session::{End, Known, Stop};
+use super::{PipeId, Proxy, SessionId};
+use crate::command::{Access, Command, Keys, Lookup, Treat, arity_ok, lookup};
+use crate::metric::Metric;
+use crate::resp::{Args, ErrorReply, Limits, Proto, ReplyScan, RequestReader, Scan, Span, Writer};
+use crate::topology::slot;
+use std::net::SocketAddr;
+
+/// Lanes to one node at a time.
+const MAX_LANES: usize = 8;
+/// Lanes that are kept open without use.
+const MAX_IDLE: usize = 8;
+/// Bytes of a stream that may wait for the node.
+const MAX_WAITING: usize = 1024 * 1024;
+
+/// One large request.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    key: Vec<u8>,
+    slot: u16,
+    resend: Resend,
+    seq: u32,
+    born: u64,
+    tries: u8,
+    /// Finds the request's end: a request is framed like a reply that is an array.
+    scan: ReplyScan,
+    phase: Phase,
+    /// Where a node said that the key is, and whether ASKING has to be said there.
+    told: Option<(SocketAddr, bool)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Seeking { due: u64 },
+    Probing(PipeId),
+    Body(PipeId),
+    Awaiting(PipeId),
+    Discarding,
+}
+
+impl Proxy {
+    /// Starts to stream the request at the start of `rest` if its kind allows it. Returns how many bytes are
+    /// taken over; `None`: collect it.
+    pub(super) fn begin_stream(
+        &mut self,
+        id: SessionId,
+        rest: &[u8],
+        spans: &mut Vec<Span>,
+    ) -> Option<usize> {
+        let session = self.sessions.get_mut(id).filter(|session| session.known == Known::Yes)?;
+        let ahead = RequestReader::ahead(rest, spans, &Limits::SERVER)?;
+        let args = Args::new(rest, spans);
+        let Lookup::Found(command) = lookup(args.get(0), None) else { return None };
+        if args.len() < 2 || !arity_ok(command, ahead.total as usize) || !streams(command) {
+            return None;
+        }
+        if session.under_way() > 0 {
+            session.stop = Some(Stop::Quiet);
+            return Some(0);
+        }
+        let key = args.get(1).to_vec();
+        let stream = Stream {
+            slot: slot(&key),
+            key,
+            resend: super::forward::resend(command.access),
+            seq: session.admit(),
+            born: self.now.steady,
+            tries: 0,
+            scan: ReplyScan::default(),
+            phase: Phase::Seeking { due: 0 },
+            told: None,
+        };
+        session.last_command = command.name;
+        session.stream = Some(Box::new(stream));
+        session.stop = Some(Stop::Stream);
+        session.reader = RequestReader::default();
+        session.inbox = rest.to_vec();
+        self.stream_step(id);
+        Some(rest.len())
+    }
+
+    /// More bytes of a client with a stream.
+    pub(super) fn stream_bytes(&mut self, id: SessionId, bytes: &[u8]) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.inbox.extend_from_slice(bytes);
+            self.stream_step(id);
+        }
+    }
+
+    /// Whether bytes of a stream are wanted.
+    pub(super) fn stream_wants(&self, stream: &Stream) -> bool {
+        match stream.phase {
+            Phase::Body(lane) => self.pipes.get(lane).is_none_or(|pipe| pipe.out.unsent() < MAX_WAITING),
+            Phase::Discarding => true,
+            Phase::Seeking { .. } | Phase::Probing(_) | Phase::Awaiting(_) => false,
+        }
+    }
+
+    /// Does what can be done for a stream now.
+    pub(super) fn stream_step(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(stream) = session.stream.as_mut() else { return };
+        match stream.phase {
+            Phase::Seeking { due } => {
+                let late = self.now.steady.saturating_sub(stream.born) >= self.settings.hold;
+                if late {
+                    self.stream_gives_up(id);
+                } else if due > self.now.steady || !self.seek(id) {
+                    self.lane_waiters.push(id);
+                }
+            }
+            Phase::Body(lane) => self.stream_body(id, lane),
+            Phase::Discarding => {
+                let (taken, done) = passed(&mut stream.scan, &session.inbox);
+                session.inbox.drain(..taken);
+                if done {
+                    self.end_stream(id);
+                }
+            }
+            Phase::Probing(_) | Phase::Awaiting(_) => {}
+        }
+        self.touch_client(id);
+    }
+
+    /// Gets a lane and asks on it whether the request may come; false when there is none to be had now.
+    fn seek(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get(id) else { return true };
+        let Some(stream) = session.stream.as_ref() else { return true };
+        let (proto, slot, told) = (session.proto, stream.slot, stream.told);
+        let owner = self.topology.owner(slot).map(|node| (self.topology.node(node).addr, false));
+        let Some((addr, asking)) = told.or(owner) else {
+            self.learn();
+            return false;
+        };
+        if self.links.get(&addr).is_some_and(|link| link.retry_at > self.now.steady) {
+            return false;
+        }
+        let Some(lane) = self.lane(addr, proto, id) else { return false };
+        let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
+            return true;
+        };
+        stream.phase = Phase::Probing(lane);
+        let ticket = stream.ticket(id, Work::Probe);
+        let mut frame = Vec::new();
+        Writer::new(&mut frame, Proto::Two).request([b"EXISTS".as_slice(), &stream.key].into_iter());
+        if asking {
+            self.push_asking(lane);
+        }
+        self.push_unkept(lane, &frame, ticket);
+        true
+    }
+
+    /// An idle lane to a node, or a new one if there are few.
+    fn lane(&mut self, addr: SocketAddr, proto: Proto, tenant: SessionId) -> Option<PipeId> {
+        let idle = self.idle_lanes.iter().position(|lane| {
+            self.pipes.get(*lane).is_some_and(|pipe| pipe.addr == addr && pipe.proto == proto)
+        });
+        if let Some(at) = idle {
+            let lane = self.idle_lanes.swap_remove(at);
+            self.pipes.get_mut(lane)?.purpose = Purpose::Lane { tenant };
+            return Some(lane);
+        }
+        let lanes = self
+            .pipes
+            .iter()
+            .filter(|(_, pipe)| pipe.addr == addr && matches!(pipe.purpose, Purpose::Lane { .. }))
+            .count();
+        (lanes < MAX_LANES).then(|| self.connect(addr, proto, Purpose::Lane { tenant }))
+    }
+
+    fn push_asking(&mut self, lane: PipeId) {
+        let ticket = Ticket {
+            session: SessionId::NONE,
+            seq: 0,
+            len: 0,
+            slot: 0,
+            tries: 0,
+            resend: Resend::Yes,
+            work: Work::Asking,
+            born: self.now.steady,
+        };
+        self.push_unkept(lane, b"*1\r\n$6\r\nASKING\r\n", ticket);
+    }
+
+    /// Puts bytes on a lane that are let go of as soon as they are sent.
+    fn push_unkept(&mut self, lane: PipeId, frame: &[u8], ticket: Ticket) {
+        if let Some(pipe) = self.pipes.get_mut(lane) {
+            pipe.push_unkept(frame, ticket, &mut self.pool);
+            self.touch_pipe(lane);
+        }
+    }
+
+    /// Passes on what there is of a body.
+    fn stream_body(&mut self, id: SessionId, lane: PipeId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let (Some(stream), Some(pipe)) = (session.stream.as_mut(), self.pipes.get_mut(lane)) else { return };
+        if pipe.out.unsent() >= MAX_WAITING {
+            return;
+        }
+        let (taken, done) = passed(&mut stream.scan, &session.inbox);
+        if taken > 0 {
+            pipe.out.push(&session.inbox[..taken], &mut self.pool);
+            session.inbox.drain(..taken);
+            if done {
+                stream.phase = Phase::Awaiting(lane);
+            }
+            self.touch_pipe(lane);
+        }
+    }
+
+    /// Bytes of a lane were sent.
+    pub(super) fn stream_wrote(&mut self, lane: PipeId, tenant: SessionId, bytes: usize) {
+        let Some(pipe) = self.pipes.get_mut(lane) else { return };
+        pipe.out.release(bytes, &mut self.pool);
+        if pipe.out.unsent() <= MAX_WAITING / 2 {
+            self.wake_stream(tenant);
+        }
+    }
+
+    fn wake_stream(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && session.stream.is_some()
+            && !std::mem::replace(&mut session.to_resume, true)
+        {
+            self.resume.push(id);
+        }
+    }
+
+    /// The node said whether the request may come.
+    pub(super) fn probed(&mut self, lane: PipeId, ticket: &Ticket, reply: &[u8]) {
+        let id = ticket.session;
+        let from = self.pipes.get(lane).map(|pipe| pipe.addr.ip());
+        let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
+            return self.free_lane(lane);
+        };
+        if reply.first() == Some(&b':') {
+            stream.phase = Phase::Body(lane);
+            let (asking, body) =
+                (stream.told.is_some_and(|(_, asking)| asking), stream.ticket(id, Work::Body));
+            if asking {
+                self.push_asking(lane);
+            }
+            self.push_unkept(lane, b"", body);
+            return self.stream_step(id);
+        }
+        stream.tries = stream.tries.saturating_add(1);
+        let pause = if stream.tries > 5 { 10_000 } else { 0 };
+        let verdict = from.map_or(Verdict::Later, |from| judge(reply, from));
+        let (told, due) = match verdict {
+            Verdict::Moved(addr) => (addr.map(|addr| (addr, false)), self.now.steady + pause),
+            Verdict::Ask(addr) => (addr.map(|addr| (addr, true)), self.now.steady + pause),
+            Verdict::Later => (None, self.now.steady + 5_000),
+            Verdict::Deliver => {
+                stream.phase = Phase::Discarding;
+                let ticket = stream.ticket(id, Work::Whole);
+                self.deliver_whole(&ticket, reply);
+                self.free_lane(lane);
+                return self.stream_step(id);
+            }
+        };
+        (stream.told, stream.phase) = (told, Phase::Seeking { due });
+        self.add(Metric::Redirects, 1);
+        self.learn();
+        self.free_lane(lane);
+        self.stream_step(id);
+    }
+
+    /// The reply of a large request, or its last piece.
+    pub(super) fn streamed(&mut self, lane: PipeId, ticket: &Ticket, reply: &[u8]) {
+        let addr = self.pipes.get(lane).map(|pipe| pipe.addr);
+        let Some(stream) = self.sessions.get_mut(ticket.session).and_then(|session| session.stream.as_mut())
+        else {
+            return self.free_lane(lane);
+        };
+        let whole = stream.phase == Phase::Awaiting(lane);
+        let foreign = addr.is_some_and(|addr| judge(reply, addr.ip()) != Verdict::Deliver);
+        if foreign {
+            self.learn();
+            let node = addr.map_or(String::new(), |addr| format!("node {addr}"));
+            self.deliver_error(ticket, &ErrorReply::StreamBroken { node: &node });
+        } else if reply.first() == Some(&b'-') {
+            self.deliver_whole(ticket, reply);
+        } else {
+            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+        }
+        if whole {
+            self.end_stream(ticket.session);
+            self.free_lane(lane);
+        } else {
+            // Answered before its end: the node closes such a connection, and the rest has nowhere to go.
+            self.discard(ticket.session);
+            self.close_pipe(lane);
+        }
+    }
+
+    /// A lane was lost with something of a stream on it.
+    pub(super) fn stream_lost(&mut self, ticket: &Ticket, node: &str, all_sent: bool) {
+        let id = ticket.session;
+        let now = self.now.steady;
+        let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
+            return;
+        };
+        match (ticket.work, stream.phase) {
+            (Work::Body, phase) => {
+                let whole = matches!(phase, Phase::Awaiting(_));
+                if whole && all_sent && stream.resend == Resend::Never {
+                    self.add(Metric::Uncertain, 1);
+                    self.deliver_error(ticket, &ErrorReply::Uncertain { node });
+                } else {
+                    self.deliver_error(ticket, &ErrorReply::StreamBroken { node });
+                }
+                if whole { self.end_stream(id) } else { self.discard(id) }
+            }
+            (_, _) => {
+                (stream.told, stream.phase) = (None, Phase::Seeking { due: now + 5_000 });
+                self.lane_waiters.push(id);
+            }
+        }
+    }
+
+    fn discard(&mut self, id: SessionId) {
+        if let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) {
+            stream.phase = Phase::Discarding;
+            self.wake_stream(id);
+        }
+    }
+
+    fn stream_gives_up(&mut self, id: SessionId) {
+        let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
+            return;
+        };
+        stream.phase = Phase::Discarding;
+        let ticket = stream.ticket(id, Work::Whole);
+        let (slot, node, because) =
+            (ticket.slot, self.place(ticket.slot), self.trouble(ticket.slot).to_owned());
+        let waited_ms = self.now.steady.saturating_sub(ticket.born) / 1000;
+        self.add(Metric::HoldExpired, 1);
+        let error = ErrorReply::Unavailable { slot: Some(slot), node: &node, waited_ms, because: &because };
+        self.deliver_error(&ticket, &error);
+        self.wake_stream(id);
+    }
+
+    /// The request is done with: the client's next ones may come.
+    fn end_stream(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.stream = None;
+            self.lift(id);
+        }
+        if self.draining
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.stop = Some(Stop::Closing);
+        }
+    }
+
+    fn free_lane(&mut self, lane: PipeId) {
+        if self.idle_lanes.len() >= MAX_IDLE {
+            self.close_pipe(lane);
+        } else if let Some(pipe) = self.pipes.get_mut(lane) {
+            pipe.purpose = Purpose::Lane { tenant: SessionId::NONE };
+            self.idle_lanes.push(lane);
+        }
+        if let Some(next) = self.lane_waiters.pop() {
+            self.wake_stream(next);
+        }
+    }
+
+    /// The client of a stream is gone.
+    pub(super) fn abandon_stream(&mut self, stream: Stream) {
+        // A lane with half a request on it is of no more use; one that waits for a reply frees itself by it.
+        if let Phase::Body(lane) = stream.phase {
+            self.close_pipe(lane);
+        }
+    }
+
+    /// Whether a client that closed its side still waits for the reply of a whole large request.
+    pub(super) fn stream_is_whole(stream: &Stream) -> bool {
+        matches!(stream.phase, Phase::Awaiting(_))
+    }
+
+    /// Streams that wait for a lane or for a better time try again.
+    pub(super) fn stream_tick(&mut self) {
+        for id in std::mem::take(&mut self.lane_waiters) {
+            self.wake_stream(id);
+        }
+    }
+
+    pub(super) fn stream_waits(&self) -> bool {
+        !self.lane_waiters.is_empty()
+    }
+}
+
+impl Stream {
+    fn ticket(&self, session: SessionId, work: Work) -> Ticket {
+        Ticket {
+            session,
+            seq: self.seq,
+            len: 0,
+            slot: self.slot,
+            tries: self.tries,
+            resend: self.resend,
+            work,
+            born: self.born,
+        }
+    }
+}
+
+/// Commands whose first argument decides where they go, whatever follows.
+fn streams(command: &Command) -> bool {
+    let one_key = matches!(command.keys, Keys::Range { first: 1, last: 1, .. });
+    command.access != Access::Admin
+        && (command.treat == Treat::Channel || (command.treat == Treat::Slot && one_key))
+}
+
+/// How many of `bytes` belong to the request, and whether it ends there. Bytes that are no request are taken
+/// whole: the node will say so.
+fn passed(scan: &mut ReplyScan, bytes: &[u8]) -> (usize, bool) {
+    match scan.advance(bytes) {
+        Ok(Scan::Done(len)) => (len, true),
+        Ok(Scan::More(len)) => (len, false),
+        Err(_) => (bytes.len(), false),
+    }
+}

@@ -1,0 +1,130 @@
+//! Requests when nodes move slots, refuse, break, or never come back.
+
+use super::{run, run_with};
+use crate::proxy::Settings;
+
+const MAP: &str = "map a 0-8191 b 8192-16383\n";
+
+fn play(script: &str) {
+    run(&format!("{MAP}{script}"));
+}
+
+#[test]
+fn moved_is_followed_and_never_seen() {
+    play(
+        "1 says SET foo 1\nb hears SET foo 1\nb says -MOVED 12182 10.0.0.97:7000\na hears SET foo 1\na says +OK\n\
+         1 hears +OK\nlearned",
+    );
+}
+
+#[test]
+fn ask_is_followed_with_asking() {
+    play(
+        "1 says SET foo 1\nb hears SET foo 1\nb says -ASK 12182 10.0.0.97:7000\na hears ASKING\na hears SET foo 1\n\
+         a says +OK\na says +OK\n1 hears +OK",
+    );
+}
+
+#[test]
+fn what_follows_does_not_overtake() {
+    play(
+        "1 says SET foo 1\nb hears SET foo 1\nmap a 0-16383 b\n1 says SET foo 2\n2 says GET bar\na hears GET bar\n\
+         a says $-1\n2 hears $-1\nb says -MOVED 12182 10.0.0.97:7000\na hears SET foo 1\na says +OK\n1 hears +OK\n\
+         a hears SET foo 2\na says +OK\n1 hears +OK",
+    );
+}
+
+#[test]
+fn tryagain_and_loading_wait() {
+    play(
+        "1 says MGET {t}1 {t}2\nb hears MGET {t}1 {t}2\nb says -TRYAGAIN Multiple keys request during rehashing of slot\n\
+         wait 30\nb hears MGET {t}1 {t}2\nb says -LOADING Redis is loading the dataset in memory\nwait 30\n\
+         b hears MGET {t}1 {t}2\nb says *0\n1 hears *0",
+    );
+}
+
+#[test]
+fn a_redirected_part_finds_its_way() {
+    play(
+        "1 says DEL foo bar\na hears DEL bar\nb hears DEL foo\nb says -MOVED 12182 10.0.0.97:7000\na says :1\n\
+         a hears DEL foo\na says :1\n1 hears :2",
+    );
+}
+
+#[test]
+fn a_lost_read_is_asked_again_and_a_lost_write_is_not() {
+    play(
+        "1 says GET foo\n2 says SET foo 1\nb hears GET foo\nb hears SET foo 1\nb breaks\n\
+         2 hears -UNCERTAIN the connection to node 10.0.0.98:7000 was lost after this command was sent: it may or may \
+         not have been applied; read before you repeat it\nwait 30\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"",
+    );
+}
+
+#[test]
+fn requests_are_held_through_a_failover() {
+    play(
+        "b down\nb breaks\n1 says SET foo 1\n1 says SET foo 2\n2 says GET bar\na hears GET bar\na says :1\n2 hears :1\n\
+         wait 500\nlearned\nmap a 0-8191 b c 8192-16383\nwait 1\nc hears SET foo 1\nc says +OK\n1 hears +OK\n\
+         c hears SET foo 2\nc says +OK\n1 hears +OK",
+    );
+}
+
+#[test]
+fn the_hold_time_ends_with_an_error_that_says_where() {
+    run_with(
+        Settings { hold: 100_000, ..Settings::default() },
+        &format!(
+            "{MAP}b down\nb breaks\n1 says SET foo 1\nwait 201\n1 hears -UNAVAILABLE slot 12182, node 10.0.0.98:7000 could not \
+             serve this for 0.1 s (connection refused); nothing was applied, try again"
+        ),
+    );
+}
+
+#[test]
+fn the_hold_buffer_is_bounded() {
+    run_with(
+        Settings { hold_bytes: 40, ..Settings::default() },
+        &format!(
+            "{MAP}b down\nb breaks\n1 says SET foo 1\n2 says SET foo 2\n2 hears -UNAVAILABLE slot 12182, node \
+             10.0.0.98:7000 cannot serve this and the gateway holds as many requests as it may; nothing was applied, \
+             try again\nb up\nwait 200\nb2 hears SET foo 1\nb2 says +OK\n1 hears +OK"
+        ),
+    );
+}
+
+#[test]
+fn a_node_that_talks_nonsense_is_dropped() {
+    play("1 says GET foo\nb hears GET foo\nb says hello\nwait 30\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"");
+    play("b says +OK\n1 says GET foo\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"");
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_held_requests_along() {
+    play("b down\nb breaks\n1 says SET foo 1\n1 leaves\nb up\nwait 200\n2 says GET foo\nb2 hears GET foo\nb2 says :1\n2 hears :1");
+}
+
+#[test]
+fn a_large_request_asks_before_it_goes() {
+    let body = "v".repeat(100);
+    let (head, rest) = ("*3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n", format!("{body}\\r\\n"));
+    let set = format!("{head}{rest}");
+    run_with(
+        Settings { ordinary: 64, ..Settings::default() },
+        &format!(
+            "{MAP}1 says {head}\n1 says !{rest}\nb2 hears EXISTS foo\nb2 says -ASK 12182 10.0.0.97:7000\na2 hears ASKING\na2 hears EXISTS foo\n\
+             a2 says +OK\na2 says :0\na2 hears ASKING\na2 hears {set}\na2 says +OK\na2 says +OK\n1 hears +OK\n\
+             1 says PING\n1 hears +PONG"
+        ),
+    );
+}
+
+#[test]
+fn a_large_request_that_cannot_go_is_bounded() {
+    run_with(
+        Settings { ordinary: 32, collect: 64, ..Settings::default() },
+        &format!(
+            "{MAP}1 says *5\\r\\n$4\\r\\nMSET\\r\\n$1\\r\\na\\r\\n$100\\r\\n\n1 hears -ERR evenkeel: only commands with one key \
+             may be larger than 64 bytes; send large values one by one\n1 closed"
+        ),
+    );
+}

@@ -1,0 +1,145 @@
+//! Requests when nothing goes wrong.
+
+use super::{run, run_with};
+use crate::proxy::Settings;
+
+/// foo is in slot 12182 (b), bar in 5061 (a), hello in 866 (a), world in 9059 (b).
+const MAP: &str = "map a 0-8191 b 8192-16383\n";
+
+fn play(script: &str) {
+    run(&format!("{MAP}{script}"));
+}
+
+#[test]
+fn a_request_goes_to_its_slots_primary() {
+    play("1 says GET foo\nb hears GET foo\nb says \"x\"\n1 hears \"x\"\n1 says SET bar 1\na hears SET bar 1\na says +OK\n1 hears +OK");
+}
+
+#[test]
+fn replies_come_in_the_order_of_requests() {
+    play(
+        "1 says GET foo\n1 says GET bar\n1 says PING\nb hears GET foo\na hears GET bar\na says \"bar's\"\n\
+         b says \"foo's\"\n1 hears \"foo's\"\n1 hears \"bar's\"\n1 hears +PONG",
+    );
+}
+
+#[test]
+fn many_clients_share_a_connection() {
+    play(
+        "1 says GET foo\n2 says GET foo\n3 says GET world\nb hears GET foo\nb hears GET foo\nb hears GET world\n\
+         b says :1\nb says :2\n1 hears :1\n2 hears :2\nb says :3\n3 hears :3",
+    );
+}
+
+#[test]
+fn a_pipeline_in_one_piece() {
+    play(
+        "1 says *1\\r\\n$4\\r\\nPING\\r\\n*2\\r\\n$3\\r\\nGET\\r\\n$3\\r\\nfoo\\r\\n*2\\r\\n$4\\r\\nECHO\\r\\n$2\\r\\nhi\\r\\n\n\
+         b hears GET foo\n1 hears +PONG\nb says $-1\n1 hears $-1\n1 hears \"hi\"",
+    );
+}
+
+#[test]
+fn inline_commands() {
+    play("1 says !PING\\r\\n\\r\\nget foo\\r\\n\nb hears get foo\n1 hears +PONG\nb says \"x\"\n1 hears \"x\"");
+    play("1 says !SET foo \"a b\\r\\n\n1 hears -ERR Protocol error: unbalanced quotes in request\n1 closed");
+    play("1 says !POST / HTTP/1.1\\r\\n\n1 closed");
+}
+
+#[test]
+fn split_commands_are_put_together() {
+    play(
+        "1 says MGET foo bar hello world\na hears MGET hello\na hears MGET bar\nb hears MGET world\nb hears MGET foo\n\
+         b says *1\\r\\n$1\\r\\nw\nb says *1\\r\\n$1\\r\\nf\na says *1\\r\\n$-1\na says *1\\r\\n$1\\r\\nb\n\
+         1 hears *4\\r\\n$1\\r\\nf\\r\\n$1\\r\\nb\\r\\n$-1\\r\\n$1\\r\\nw",
+    );
+    play("1 says DEL foo bar\na hears DEL bar\nb hears DEL foo\na says :1\nb says :1\n1 hears :2");
+    play("1 says MSET foo 1 bar 2\na hears MSET bar 2\nb hears MSET foo 1\na says +OK\nb says +OK\n1 hears +OK");
+    play("1 says MSET foo 1 bar 2\na hears MSET bar 2\nb hears MSET foo 1\na says -OOM x\nb says +OK\n1 hears -OOM x");
+    play("1 says MSET foo 1 bar\n1 hears -ERR wrong number of arguments for 'mset' command");
+    play("1 says MGET {t}1 {t}2\nb hears MGET {t}1 {t}2\nb says *2\\r\\n:1\\r\\n:2\n1 hears *2\\r\\n:1\\r\\n:2");
+}
+
+#[test]
+fn every_primary_is_asked() {
+    play("1 says DBSIZE\na hears DBSIZE\nb hears DBSIZE\na says :40\nb says :2\n1 hears :42");
+    play("1 says FLUSHALL ASYNC\na hears FLUSHALL ASYNC\nb hears FLUSHALL ASYNC\na says +OK\nb says +OK\n1 hears +OK");
+    play("1 says KEYS *\na hears KEYS *\nb hears KEYS *\na says *1\\r\\n$1\\r\\na\nb says *0\n1 hears *1\\r\\n$1\\r\\na");
+    play(
+        "1 says RANDOMKEY\na hears RANDOMKEY\na hears DBSIZE\nb hears RANDOMKEY\nb hears DBSIZE\n\
+         a says $-1\na says :0\nb says \"k\"\nb says :9\n1 hears \"k\"",
+    );
+}
+
+#[test]
+fn scan_walks_from_primary_to_primary() {
+    play(
+        "1 says SCAN 0 MATCH x*\na hears SCAN 0 MATCH x*\na says *2\\r\\n$1\\r\\n3\\r\\n*1\\r\\n$1\\r\\nx\n\
+         1 hears *2\\r\\n$5\\r\\n49152\\r\\n*1\\r\\n$1\\r\\nx\n1 says SCAN 49152 COUNT 1\na hears SCAN 3 COUNT 1\n\
+         a says *2\\r\\n$1\\r\\n0\\r\\n*1\\r\\n$1\\r\\ny\n1 hears *2\\r\\n$4\\r\\n8192\\r\\n*1\\r\\n$1\\r\\ny\n\
+         1 says SCAN 8192\nb hears SCAN 0\nb says *2\\r\\n$1\\r\\n0\\r\\n*0\n1 hears *2\\r\\n$1\\r\\n0\\r\\n*0",
+    );
+    play(
+        "1 says SCAN 0\na hears SCAN 0\na says *2\\r\\n$1\\r\\n0\\r\\n*1\\r\\n$1\\r\\nx\nb hears SCAN 0\n\
+         b says *2\\r\\n$1\\r\\n0\\r\\n*1\\r\\n$1\\r\\ny\n1 hears *2\\r\\n$1\\r\\n0\\r\\n*2\\r\\n$1\\r\\nx\\r\\n$1\\r\\ny",
+    );
+    play("1 says SCAN x\n1 hears -ERR invalid cursor");
+}
+
+#[test]
+fn errors_in_the_servers_words() {
+    play("1 says GET\n1 hears -ERR wrong number of arguments for 'get' command");
+    play("1 says NOPE a b\n1 hears -ERR unknown command 'NOPE', with args beginning with: 'a' 'b' ");
+    play("1 says CLIENT NOPE\n1 hears -ERR unknown subcommand 'NOPE'. Try CLIENT HELP.");
+    play("1 says SINTERSTORE foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
+    play("1 says EVAL x 2 foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
+    play("1 says SELECT 1\n1 hears -ERR DB index is out of range");
+    play("1 says MULTI\n1 hears -ERR evenkeel: 'multi' is not supported through the gateway yet");
+    play("1 says *1\\r\\nx\\r\\n\n1 hears -ERR Protocol error: expected '$', got 'x'\n1 closed");
+}
+
+#[test]
+fn resp3_has_connections_of_its_own() {
+    play(
+        "1 says HELLO 3\n1 hears %7\\r\\n$6\\r\\nserver\\r\\n$5\\r\\nredis\\r\\n$7\\r\\nversion\\r\\n$6\\r\\n7.2.99\\r\\n\
+         $5\\r\\nproto\\r\\n:3\\r\\n$2\\r\\nid\\r\\n:1\\r\\n$4\\r\\nmode\\r\\n$7\\r\\ncluster\\r\\n$4\\r\\nrole\\r\\n\
+         $6\\r\\nmaster\\r\\n$7\\r\\nmodules\\r\\n*0\n1 says HGETALL foo\nb2 hears HGETALL foo\nb2 says %1\\r\\n+a\\r\\n+b\n\
+         1 hears %1\\r\\n+a\\r\\n+b\n2 says GET foo\nb hears GET foo\nb says $-1\n2 hears $-1\n1 says CLIENT GETNAME\n1 hears _",
+    );
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    let settings = Settings { client_password: Some("secret".to_owned()), ..Settings::default() };
+    let script = "1 says GET foo\n1 hears -NOAUTH Authentication required.\n1 says AUTH wrong\n\
+                  1 hears -WRONGPASS invalid username-password pair or user is disabled.\n1 says AUTH default secret\n\
+                  1 hears +OK\n1 says GET foo\nb hears GET foo\nb says $-1\n1 hears $-1\n1 says RESET\n1 hears +RESET\n\
+                  1 says PING\n1 hears -NOAUTH Authentication required.";
+    run_with(settings, &format!("{MAP}{script}"));
+}
+
+#[test]
+fn the_last_words_are_answered() {
+    play("1 says GET foo\n1 ends\nb hears GET foo\nb says \"x\"\n1 hears \"x\"\n1 closed");
+    play("1 says GET foo\n1 says QUIT\n1 says PING\nb hears GET foo\nb says \"x\"\n1 hears \"x\"\n1 hears +OK\n1 closed");
+    play("1 says GET foo\n1 leaves\nb hears GET foo\nb says \"x\"\n2 says GET foo\nb hears GET foo\nb says \"y\"\n2 hears \"y\"");
+}
+
+#[test]
+fn a_cluster_client_sees_one_node() {
+    play("1 says CLUSTER KEYSLOT foo\n1 hears :12182\n1 says READONLY\n1 hears +OK");
+    play("1 says CLIENT LIST\n1 hears $8\\r\\ngathered");
+}
+
+#[test]
+fn large_requests_have_a_lane() {
+    let settings = Settings { ordinary: 64, ..Settings::default() };
+    let body = "v".repeat(100);
+    let script = format!(
+        "{MAP}1 says *3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n\n1 says !{body}\\r\\n*2\\r\\n$3\\r\\nGET\\r\\n$3\\r\\nbar\\r\\n\n\
+         2 says GET foo\nb hears GET foo\nb says $-1\n2 hears $-1\nb2 hears EXISTS foo\nb2 says :0\n\
+         b2 hears *3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n\nb2 says +OK\n1 hears +OK\n\
+         a hears GET bar\na says $-1\n1 hears $-1"
+    );
+    run_with(settings, &script);
+}

@@ -1,0 +1,257 @@
+//! Connections to nodes: which exist, when to connect again, the greeting, and the adoption of a new map.
+
+use super::pipe::{Pipe, Purpose, Resend, Shared, State, Ticket, Work};
+use super::{Output, PipeId, Proxy, SessionId};
+use crate::metric::Metric;
+use crate::resp::{Elements, Proto, Writer, text};
+use crate::topology::{NodeIndex, Topology};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What is remembered of a node's address between connections.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    /// Connections that failed or broke since one was greeted.
+    failures: u32,
+    /// Before this time (microseconds) no new connection is tried.
+    pub(crate) retry_at: u64,
+    /// Why the last one failed.
+    pub(crate) why: String,
+}
+
+/// Pauses before the next connection in microseconds, by failures in a row.
+const PAUSES: [u64; 6] = [0, 2_000, 5_000, 10_000, 20_000, 50_000];
+
+/// Where a request for a slot can go now.
+pub(super) enum Way {
+    /// On this pipe.
+    Pipe(PipeId),
+    /// Nowhere before this time.
+    Later(u64),
+}
+
+impl Proxy {
+    /// The shared pipe to a node; connects where there is none and the last failure is long enough ago.
+    #[inline]
+    pub(super) fn way_to(&mut self, node: NodeIndex, proto: Proto) -> Way {
+        match self.shared[usize::from(node.0)].0[proto.index()] {
+            Some(pipe) => Way::Pipe(pipe),
+            None => self.open_way(node, proto),
+        }
+    }
+
+    /// The way to the owner of a slot.
+    #[inline]
+    pub(super) fn way(&mut self, slot: u16, proto: Proto) -> Way {
+        match self.topology.owner(slot) {
+            Some(node) => self.way_to(node, proto),
+            None => {
+                self.learn();
+                Way::Later(self.now.steady + 5_000)
+            }
+        }
+    }
+
+    fn open_way(&mut self, node: NodeIndex, proto: Proto) -> Way {
+        let addr = self.topology.node(node).addr;
+        if let Some(link) = self.links.get(&addr)
+            && link.retry_at > self.now.steady
+        {
+            return Way::Later(link.retry_at);
+        }
+        let pipe = self.connect(addr, proto, Purpose::Shared);
+        self.shared[usize::from(node.0)].0[proto.index()] = Some(pipe);
+        Way::Pipe(pipe)
+    }
+
+    /// Starts a connection; its greeting is the first thing on it.
+    pub(super) fn connect(&mut self, addr: SocketAddr, proto: Proto, purpose: Purpose) -> PipeId {
+        let mut pipe = Pipe::new(addr, proto, purpose, self.now.steady);
+        let mut hello = std::mem::take(&mut self.scratch);
+        hello.clear();
+        let version: &[u8] = match proto {
+            Proto::Two => b"2",
+            Proto::Three => b"3",
+        };
+        let mut words: Vec<&[u8]> = vec![b"HELLO", version];
+        if let Some(password) = &self.settings.node_password {
+            words.extend([b"AUTH".as_slice(), b"default", password.as_bytes()]);
+        }
+        words.extend([b"SETNAME".as_slice(), b"evenkeel-gateway"]);
+        Writer::new(&mut hello, proto).request(words.into_iter());
+        let ticket = Ticket {
+            session: SessionId::NONE,
+            seq: 0,
+            len: 0,
+            slot: 0,
+            tries: 0,
+            resend: Resend::Yes,
+            work: Work::Greeting,
+            born: self.now.steady,
+        };
+        match purpose {
+            Purpose::Lane { .. } => pipe.push_unkept(&hello, ticket, &mut self.pool),
+            Purpose::Shared | Purpose::Retiring => pipe.push(&hello, ticket, &mut self.pool),
+        }
+        self.scratch = hello;
+        let id = self.pipes.insert(pipe);
+        self.outputs.push(Output::Connect { pipe: id, addr });
+        self.add(Metric::UpstreamConnects, 1);
+        id
+    }
+
+    /// A connection to a node is open: what waits for it can be written.
+    pub fn pipe_opened(&mut self, id: PipeId) {
+        if let Some(pipe) = self.pipes.get_mut(id) {
+            pipe.state = State::Open;
+            pipe.heard = self.now.steady;
+            self.touch_pipe(id);
+            self.park.wake(self.now.steady);
+        }
+    }
+
+    /// The answer to HELLO: the node's version, or the reason why it will not have us.
+    pub(super) fn greeted(&mut self, id: PipeId, reply: &[u8]) {
+        let Some(addr) = self.pipes.get(id).map(|pipe| pipe.addr) else { return };
+        if reply.first() == Some(&b'-') {
+            let why = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
+            self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
+            self.lose_pipe(id, &why);
+            return;
+        }
+        if let Some(version) = version_in(reply)
+            && version != self.version
+        {
+            self.version = version;
+        }
+        self.links.remove(&addr);
+    }
+
+    /// Marks a pipe as having something to write or to be looked at.
+    #[inline]
+    pub(super) fn touch_pipe(&mut self, id: PipeId) {
+        if let Some(pipe) = self.pipes.get_mut(id)
+            && !std::mem::replace(&mut pipe.dirty, true)
+        {
+            self.dirty_pipes.push(id);
+        }
+    }
+
+    /// Asks the shell for a new map, once a turn.
+    pub(super) fn learn(&mut self) {
+        if !self.outputs.contains(&Output::Learn) {
+            self.outputs.push(Output::Learn);
+        }
+    }
+
+    /// Notes a failed or broken connection to an address.
+    pub(super) fn link_failed(&mut self, addr: SocketAddr, why: &str) {
+        let link = self.links.entry(addr).or_default();
+        let pause = PAUSES[(link.failures as usize).min(PAUSES.len() - 1)];
+        link.failures = link.failures.saturating_add(1);
+        link.retry_at = self.now.steady + pause;
+        link.why = why.to_owned();
+        self.add(Metric::UpstreamLost, 1);
+        self.learn();
+    }
+
+    /// Goes by a new map from now on. Requests under way stay where they are; a client that has any admits
+    /// nothing new until they are answered, so that nothing overtakes them on the new way.
+    pub fn adopt(&mut self, topology: Arc<Topology>) {
+        let old = std::mem::replace(&mut self.topology, topology);
+        let mut shared = vec![Shared::default(); self.topology.nodes().len()];
+        for (at, node) in old.nodes().iter().enumerate() {
+            let new_place = self.topology.nodes().iter().position(|other| other.addr == node.addr);
+            let pipes = std::mem::take(&mut self.shared[at]);
+            match new_place {
+                Some(place) => shared[place] = pipes,
+                None => pipes.0.into_iter().flatten().for_each(|pipe| self.retire(pipe)),
+            }
+        }
+        self.shared = shared;
+        self.links.retain(|addr, _| self.topology.nodes().iter().any(|node| node.addr == *addr));
+        self.epoch = self.epoch.wrapping_add(1);
+        self.add(Metric::TopologyChanges, 1);
+        self.abandon_deposed(&old);
+        self.park.wake(self.now.steady);
+        for (node, _) in self.topology.primaries() {
+            let _ = self.way_to(node, Proto::Two); // connect ahead of the first request
+        }
+    }
+
+    /// Lets a shared pipe end: it takes nothing new and is closed when its replies are in.
+    pub(super) fn retire(&mut self, id: PipeId) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        pipe.purpose = Purpose::Retiring;
+        let waiting = std::mem::take(&mut pipe.waiting);
+        let empty = pipe.tickets.is_empty();
+        waiting.into_iter().for_each(|session| self.lift(session));
+        if empty {
+            self.close_pipe(id);
+        }
+    }
+
+    /// Forgets a pipe on which nothing is under way.
+    pub(super) fn close_pipe(&mut self, id: PipeId) {
+        if let Some(mut pipe) = self.pipes.remove(id) {
+            pipe.out.clear(&mut self.pool);
+            self.pool.give(pipe.inbox);
+            self.idle_lanes.retain(|lane| *lane != id);
+            self.outputs.push(Output::ClosePipe(id));
+        }
+    }
+
+    /// A primary that lost all its slots to another node and says nothing is not waited for: it is hung or cut
+    /// off, and what it owes will not come.
+    fn abandon_deposed(&mut self, old: &Topology) {
+        let silent = 500_000;
+        for (node, _) in old.primaries() {
+            let addr = old.node(node).addr;
+            let still =
+                self.topology.primaries().iter().any(|(index, _)| self.topology.node(*index).addr == addr);
+            if still {
+                continue;
+            }
+            for id in self.pipes.ids() {
+                let hung = self.pipes.get(id).is_some_and(|pipe| {
+                    pipe.addr == addr && !pipe.tickets.is_empty() && pipe.heard + silent < self.now.steady
+                });
+                if hung {
+                    self.lose_pipe(id, "it was replaced by a failover and does not answer");
+                }
+            }
+        }
+    }
+
+    /// The address behind a slot, in words for an error.
+    pub(super) fn place(&self, slot: u16) -> String {
+        match self.topology.owner(slot) {
+            Some(node) => format!("node {}", self.topology.node(node).addr),
+            None => "no node".to_owned(),
+        }
+    }
+
+    /// Why the owner of a slot cannot be reached, as far as it is known.
+    pub(super) fn trouble(&self, slot: u16) -> &str {
+        let owner = self.topology.owner(slot).map(|node| self.topology.node(node).addr);
+        owner.map_or("no node owns the slot", |addr| {
+            self.links.get(&addr).map_or("it is not ready", |link| &link.why)
+        })
+    }
+}
+
+/// The value after the key `version` in an answer to HELLO, map or flat array.
+fn version_in(reply: &[u8]) -> Option<String> {
+    let mut array = reply.to_vec();
+    if array.first() == Some(&b'%') {
+        // The same elements as an array of twice the length; only as many as are needed are looked at.
+        array[0] = b'*';
+    }
+    let mut elements = Elements::of(&array)?;
+    while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
+        if text(key) == Some(b"version") {
+            return String::from_utf8(text(value)?.to_vec()).ok();
+        }
+    }
+    None
+}

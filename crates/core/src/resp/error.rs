@@ -1,0 +1,262 @@
+//! Every error text that a client of the gateway can see. Texts that the server has too are the server's
+//! (`networking.c`, `server.c`, `cluster.c`), since client libraries decide by them.
+
+use std::fmt;
+
+/// The client's bytes are not the protocol: it gets this text and its connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// More than the inline limit without a newline.
+    #[error("Protocol error: too big inline request")]
+    InlineTooBig,
+    /// The line after `*` is longer than the inline limit.
+    #[error("Protocol error: too big mbulk count string")]
+    CountTooBig,
+    /// The line after `$` is longer than the inline limit.
+    #[error("Protocol error: too big bulk count string")]
+    LengthTooBig,
+    /// The argument count is no number or above the limit.
+    #[error("Protocol error: invalid multibulk length")]
+    Count,
+    /// The bulk length is no number, negative or above the limit.
+    #[error("Protocol error: invalid bulk length")]
+    Length,
+    /// Something else stands where `$` should.
+    #[error("Protocol error: expected '$', got '{}'", char::from(*.0))]
+    ExpectedBulk(u8),
+    /// An inline command's quotes do not match.
+    #[error("Protocol error: unbalanced quotes in request")]
+    Quotes,
+    /// More than ten arguments before AUTH.
+    #[error("Protocol error: unauthenticated multibulk length")]
+    UnauthenticatedCount,
+    /// More than 16 KiB in an argument before AUTH.
+    #[error("Protocol error: unauthenticated bulk length")]
+    UnauthenticatedLength,
+    /// A node's reply starts with a byte that no reply starts with.
+    #[error("reply type byte 0x{0:02x} is not RESP2 or RESP3")]
+    ReplyType(u8),
+    /// A node's reply has a length that is no number or out of bounds.
+    #[error("reply has an invalid length line")]
+    ReplyLength,
+}
+
+/// An error reply that the gateway makes itself. `Display` is the line without `-` and CRLF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErrorReply<'a> {
+    /// Broken protocol; the connection closes after it.
+    Protocol(ProtocolError),
+    /// No such command: its name and the first arguments.
+    UnknownCommand(&'a [u8], &'a [&'a [u8]]),
+    /// A container command has no such subcommand: subcommand as sent, container in upper case.
+    UnknownSubcommand(&'a [u8], &'a str),
+    /// Too few or too many arguments for this command (lower-case full name).
+    Arity(&'a str),
+    /// Keys of one command lie in different slots.
+    CrossSlot,
+    /// A command came before AUTH.
+    NoAuth,
+    /// Wrong user name or password.
+    WrongPass,
+    /// AUTH without a password being set.
+    AuthNotNeeded,
+    /// HELLO with a version other than 2 or 3.
+    NoProto,
+    /// HELLO before AUTH on a gateway with a password.
+    HelloNoAuth,
+    /// A number was expected.
+    NotAnInteger,
+    /// HELLO's version is no number.
+    ProtoNotAnInteger,
+    /// Arguments do not fit together.
+    Syntax,
+    /// `HELLO` option that it does not know.
+    HelloSyntax(&'a [u8]),
+    /// SELECT of a database that the cluster does not have.
+    DbIndex,
+    /// A SCAN cursor that is no number.
+    Cursor,
+    /// CLIENT SETNAME with a space or control character.
+    ClientName,
+    /// CLIENT SETINFO of an attribute that does not exist, or with bad characters.
+    ClientInfoOption(&'a [u8]),
+    /// CLIENT SETINFO value with spaces or newlines.
+    ClientInfoValue(&'a str),
+    /// A command that the gateway does not do yet.
+    NotYet(&'a str),
+    /// A command that the gateway refuses: what to do instead.
+    Refused(&'a str),
+    /// The hold time is over: slot, node and seconds waited, and the last reason.
+    Unavailable { slot: Option<u16>, node: &'a str, waited_ms: u64, because: &'a str },
+    /// The hold buffer is full.
+    HoldFull { slot: Option<u16>, node: &'a str },
+    /// A write was sent and its connection was lost.
+    Uncertain { node: &'a str },
+    /// The connection broke while a large request was being streamed; nothing was applied.
+    StreamBroken { node: &'a str },
+    /// A request that cannot be streamed is larger than the gateway collects.
+    TooLarge { limit: u64 },
+    /// The merged reply of all nodes is larger than the gateway collects.
+    MergedTooLarge { limit: u64 },
+    /// A node answered a fan-out with something that it never should.
+    BadMerge { node: &'a str },
+    /// The gateway has all the clients it may have.
+    MaxClients,
+    /// The gateway is being stopped.
+    Stopping,
+}
+
+impl fmt::Display for ErrorReply<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ErrorReply::Protocol(error) => write!(out, "ERR {error}"),
+            ErrorReply::UnknownCommand(name, args) => unknown_command(out, name, args),
+            ErrorReply::UnknownSubcommand(sub, container) => {
+                write!(out, "ERR unknown subcommand '{:.128}'. Try {container} HELP.", Printable(sub))
+            }
+            ErrorReply::Arity(name) => write!(out, "ERR wrong number of arguments for '{name}' command"),
+            ErrorReply::CrossSlot => out.write_str("CROSSSLOT Keys in request don't hash to the same slot"),
+            ErrorReply::NoAuth => out.write_str("NOAUTH Authentication required."),
+            ErrorReply::WrongPass => {
+                out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
+            }
+            ErrorReply::AuthNotNeeded => out.write_str(
+                "ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+            ),
+            ErrorReply::NoProto => out.write_str("NOPROTO unsupported protocol version"),
+            ErrorReply::HelloNoAuth => out.write_str(
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
+                 <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+                 the same time",
+            ),
+            ErrorReply::NotAnInteger => out.write_str("ERR value is not an integer or out of range"),
+            ErrorReply::ProtoNotAnInteger => {
+                out.write_str("ERR Protocol version is not an integer or out of range")
+            }
+            ErrorReply::Syntax => out.write_str("ERR syntax error"),
+            ErrorReply::HelloSyntax(option) => {
+                write!(out, "ERR Syntax error in HELLO option '{:.128}'", Printable(option))
+            }
+            ErrorReply::DbIndex => out.write_str("ERR DB index is out of range"),
+            ErrorReply::Cursor => out.write_str("ERR invalid cursor"),
+            ErrorReply::ClientName => {
+                out.write_str("ERR Client names cannot contain spaces, newlines or special characters.")
+            }
+            ErrorReply::ClientInfoOption(option) => {
+                write!(out, "ERR Unrecognized option '{:.128}'", Printable(option))
+            }
+            ErrorReply::ClientInfoValue(attribute) => {
+                write!(out, "ERR {attribute} cannot contain spaces, newlines or special characters.")
+            }
+            _ => self.own_words(out),
+        }
+    }
+}
+
+impl ErrorReply<'_> {
+    /// Errors that only a gateway can have, in our words: what, where, and what to do.
+    fn own_words(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ErrorReply::NotYet(name) => {
+                write!(out, "ERR evenkeel: '{name}' is not supported through the gateway yet")
+            }
+            ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
+            ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(
+                out,
+                "UNAVAILABLE {}{node} could not serve this for {:.1} s ({because}); nothing was applied, try again",
+                Place(slot),
+                waited_ms as f64 / 1000.0
+            ),
+            ErrorReply::HoldFull { slot, node } => write!(
+                out,
+                "UNAVAILABLE {}{node} cannot serve this and the gateway holds as many requests as it may; nothing \
+                 was applied, try again",
+                Place(slot)
+            ),
+            ErrorReply::Uncertain { node } => write!(
+                out,
+                "UNCERTAIN the connection to {node} was lost after this command was sent: it may or may not have \
+                 been applied; read before you repeat it"
+            ),
+            ErrorReply::StreamBroken { node } => write!(
+                out,
+                "UNAVAILABLE {node} went away or handed the slot over while this large request was being sent; \
+                 nothing was applied, try again"
+            ),
+            ErrorReply::TooLarge { limit } => write!(
+                out,
+                "ERR evenkeel: only commands with one key may be larger than {limit} bytes; send large values one \
+                 by one"
+            ),
+            ErrorReply::MergedTooLarge { limit } => {
+                write!(
+                    out,
+                    "ERR evenkeel: the merged reply would be larger than {limit} bytes; ask for less at a time"
+                )
+            }
+            ErrorReply::BadMerge { node } => {
+                write!(out, "ERR evenkeel: {node} gave an answer that cannot be merged with the others'")
+            }
+            ErrorReply::MaxClients => out.write_str("ERR max number of clients reached"),
+            ErrorReply::Stopping => {
+                out.write_str("ERR evenkeel: the gateway is being stopped; connect again")
+            }
+            _ => unreachable!("the server's texts are written by Display"),
+        }
+    }
+}
+
+/// `server.c`, `processCommand`: the name and the first arguments, 128 bytes of each list at most.
+fn unknown_command(out: &mut fmt::Formatter<'_>, name: &[u8], args: &[&[u8]]) -> fmt::Result {
+    write!(out, "ERR unknown command '{:.128}', with args beginning with: ", Printable(name))?;
+    let mut room = 128usize;
+    for arg in args {
+        if room == 0 {
+            break;
+        }
+        let shown = arg.len().min(room);
+        write!(out, "'{}' ", Printable(&arg[..shown]))?;
+        room = room.saturating_sub(shown + 3);
+    }
+    Ok(())
+}
+
+/// Bytes of a client as text that cannot break a reply line: CR and LF become spaces, as the server does it.
+struct Printable<'a>(&'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = out.precision().unwrap_or(usize::MAX).min(self.0.len());
+        let text = String::from_utf8_lossy(&self.0[..most]);
+        for part in text.chars() {
+            fmt::Write::write_char(out, if matches!(part, '\r' | '\n') { ' ' } else { part })?;
+        }
+        Ok(())
+    }
+}
+
+/// `slot 7, ` or nothing.
+struct Place(Option<u16>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(slot) => write!(out, "slot {slot}, "),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorReply;
+
+    #[test]
+    fn unknown_commands_are_one_line_and_bounded() {
+        let long = vec![b'x'; 4000];
+        let text = ErrorReply::UnknownCommand(b"fo\r\no", &[b"a", &long, b"c"]).to_string();
+        assert!(text.starts_with("ERR unknown command 'fo  o', with args beginning with: 'a' 'xxx"));
+        assert!(text.len() < 400 && !text.contains('\n'));
+    }
+}

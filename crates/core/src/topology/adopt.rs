@@ -1,0 +1,182 @@
+//! Which of what the nodes say is believed.
+//!
+//! Each slot goes to the owner that is claimed with the greatest configuration epoch: a failover and a finished
+//! move both raise it, so the newest claim wins everywhere in the end (cluster specification, "hash slots
+//! configuration propagation"). But a single voice may be one of a cut-off minority that has not heard of anything
+//! for a while. So a slot changes hands only when its new claim has a greater epoch than the one that we go by, or
+//! when a majority of the primaries that we know say so.
+
+use super::{Node, NodeIndex, SLOTS, Topology, View};
+use std::collections::HashMap;
+
+/// The map to use after hearing `views`; `None` when nothing changes. Pass each node's newest view once.
+pub fn adopt(current: &Topology, views: &[View]) -> Option<Topology> {
+    let claims = Claims::of(views);
+    let majority = majority_heard(current, views);
+    let mut owners: Vec<Option<&str>> = vec![None; SLOTS];
+    for (slot, owner) in owners.iter_mut().enumerate() {
+        let old = current.owner(slot as u16).map(|index| current.node(index));
+        let new = claims.best[slot].map(|claim| (claim, claims.node(claim.id)));
+        *owner = match (old, new) {
+            (old, None) => old.map(|node| node.id.as_str()).filter(|_| !majority),
+            (None, Some((claim, _))) => Some(claim.id),
+            (Some(old), Some((claim, _))) if claim.epoch > old.epoch || majority => Some(claim.id),
+            (Some(old), Some(_)) => Some(&old.id),
+        };
+    }
+    let next = build(current, &claims, &owners);
+    (next != *current).then_some(next)
+}
+
+/// Whether a majority of the primaries of `current` spoke. Before anything is known, any voice will do.
+fn majority_heard(current: &Topology, views: &[View]) -> bool {
+    let primaries = current.primaries();
+    let heard = primaries
+        .iter()
+        .filter(|(index, _)| views.iter().any(|view| view.me().id == current.node(*index).id))
+        .count();
+    heard * 2 > primaries.len() || primaries.is_empty()
+}
+
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    id: &'a str,
+    epoch: u64,
+    /// Claimed by the owner itself: decides between equal epochs.
+    own: bool,
+}
+
+struct Claims<'a> {
+    best: Vec<Option<Claim<'a>>>,
+    nodes: HashMap<&'a str, &'a super::NodeView>,
+}
+
+impl<'a> Claims<'a> {
+    fn of(views: &'a [View]) -> Self {
+        let mut claims = Claims { best: vec![None; SLOTS], nodes: HashMap::new() };
+        for view in views {
+            for (at, node) in view.nodes.iter().enumerate() {
+                let own = at == view.myself;
+                let known = claims.nodes.entry(&node.id).or_insert(node);
+                // A node knows best what it is itself; of the others' words the newer epoch counts.
+                if own || (node.epoch > known.epoch && !node.handshake) {
+                    *known = node;
+                }
+                if node.primary {
+                    claims.claim(node, own);
+                }
+            }
+        }
+        claims
+    }
+
+    fn claim(&mut self, node: &'a super::NodeView, own: bool) {
+        let claim = Claim { id: &node.id, epoch: node.epoch, own };
+        for slot in node.slots.iter().flat_map(|(from, to)| *from..=*to) {
+            let best = &mut self.best[usize::from(slot)];
+            if best.is_none_or(|best| (claim.epoch, claim.own) > (best.epoch, best.own)) {
+                *best = Some(claim);
+            }
+        }
+    }
+
+    fn node(&self, id: &str) -> Option<&'a super::NodeView> {
+        self.nodes.get(id).copied()
+    }
+}
+
+fn build(current: &Topology, claims: &Claims<'_>, owners: &[Option<&str>]) -> Topology {
+    let mut nodes: Vec<Node> = claims
+        .nodes
+        .values()
+        .filter(|node| !node.handshake)
+        .filter_map(|node| {
+            Some(Node {
+                id: node.id.clone(),
+                addr: node.addr?,
+                replica_of: node.replica_of.clone(),
+                epoch: node.epoch,
+            })
+        })
+        .collect();
+    // Owners that nobody spoke of this time, but that we still go by.
+    for old in current.nodes() {
+        if owners.contains(&Some(old.id.as_str())) && !nodes.iter().any(|node| node.id == old.id) {
+            nodes.push(old.clone());
+        }
+    }
+    nodes.sort_by(|a, b| a.id.cmp(&b.id));
+    nodes.truncate(usize::from(u16::MAX) - 1);
+    let index: HashMap<String, u16> =
+        nodes.iter().enumerate().map(|(at, node)| (node.id.clone(), at as u16)).collect();
+    Topology::new(nodes, |slot| {
+        owners[usize::from(slot)].and_then(|id| index.get(id)).map(|at| NodeIndex(*at))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Topology, View, adopt};
+
+    fn view(me: &str, lines: &[&str]) -> View {
+        let text: Vec<String> = lines
+            .iter()
+            .map(|line| {
+                let (id, rest) = line.split_once(' ').expect("id and rest");
+                let (epoch, slots) = rest.split_once(' ').unwrap_or((rest, ""));
+                let flags = if id == me { "myself,master" } else { "master" };
+                let port = 7000 + id.bytes().map(u32::from).sum::<u32>();
+                format!("{id} 127.0.0.1:{port}@1 {flags} - 0 0 {epoch} connected {slots}")
+                    .trim_end()
+                    .to_owned()
+            })
+            .collect();
+        View::parse(&text.join("\n"), "127.0.0.1:1".parse().expect("an address")).expect("good text")
+    }
+
+    fn owner(map: &Topology, slot: u16) -> Option<&str> {
+        map.owner(slot).map(|index| map.node(index).id.as_str())
+    }
+
+    fn three() -> Topology {
+        let lines = ["a 1 0-5460", "b 2 5461-10922", "c 3 10923-16383"];
+        adopt(&Topology::empty(), &[view("a", &lines)]).expect("something new")
+    }
+
+    #[test]
+    fn the_first_voice_is_believed() {
+        let map = three();
+        assert_eq!((owner(&map, 0), owner(&map, 16383), map.covered()), (Some("a"), Some("c"), 16384));
+        assert_eq!(map.primaries().iter().map(|(_, slot)| *slot).collect::<Vec<_>>(), [0, 5461, 10923]);
+        assert_eq!(map.next_primary(0), Some(5461));
+        assert_eq!(map.next_primary(10923), None);
+    }
+
+    #[test]
+    fn nothing_new_is_no_change() {
+        let lines = ["a 1 0-5460", "b 2 5461-10922", "c 3 10923-16383"];
+        assert_eq!(adopt(&three(), &[view("b", &lines)]), None);
+    }
+
+    #[test]
+    fn a_greater_epoch_wins_from_a_single_voice() {
+        let map = adopt(&three(), &[view("d", &["d 4 0-5460", "a 1"])]).expect("a change");
+        assert_eq!((owner(&map, 7), owner(&map, 6000)), (Some("d"), Some("b")));
+    }
+
+    #[test]
+    fn a_minority_with_old_epochs_changes_nothing() {
+        let stale = view("x", &["x 0 0-5460", "a 1"]);
+        let map = adopt(&three(), &[stale]);
+        assert!(map.is_none_or(|map| owner(&map, 0) == Some("a")));
+    }
+
+    #[test]
+    fn a_majority_may_take_slots_away() {
+        let lines = ["a 1 0-5000", "b 2 5461-10922", "c 3 10923-16383"];
+        let map = adopt(&three(), &[view("a", &lines), view("b", &lines)]).expect("a change");
+        assert_eq!(owner(&map, 5001), None);
+        let one = adopt(&three(), &[view("a", &lines)]);
+        assert!(one.is_none_or(|map| owner(&map, 5001) == Some("a")));
+    }
+}

@@ -1,0 +1,100 @@
+//! The map of the cluster that requests are routed by. Immutable: a new one replaces it.
+
+use super::SLOTS;
+use std::net::SocketAddr;
+
+/// A node's place in [`Topology::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIndex(pub u16);
+
+/// One node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The 40-digit id.
+    pub id: String,
+    /// Address for clients.
+    pub addr: SocketAddr,
+    /// Id of the primary that it copies; `None` for a primary.
+    pub replica_of: Option<String>,
+    /// Configuration epoch under which its slots were claimed.
+    pub epoch: u64,
+}
+
+/// Which primary owns which slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    nodes: Vec<Node>,
+    owners: Box<[u16]>,
+}
+
+/// No owner is known.
+const NOBODY: u16 = u16::MAX;
+
+impl Topology {
+    /// A map in which nobody owns anything.
+    pub fn empty() -> Self {
+        Topology { nodes: Vec::new(), owners: vec![NOBODY; SLOTS].into() }
+    }
+
+    /// A map of `nodes` (at most 65534) in which `owner` tells the owner of each slot.
+    pub fn new(nodes: Vec<Node>, owner: impl Fn(u16) -> Option<NodeIndex>) -> Self {
+        debug_assert!(nodes.len() < usize::from(NOBODY));
+        let owners = (0..SLOTS as u16).map(|slot| owner(slot).map_or(NOBODY, |node| node.0)).collect();
+        Topology { nodes, owners }
+    }
+
+    /// The primary that owns a slot.
+    #[inline]
+    pub fn owner(&self, slot: u16) -> Option<NodeIndex> {
+        match self.owners[usize::from(slot)] {
+            NOBODY => None,
+            node => Some(NodeIndex(node)),
+        }
+    }
+
+    /// A node by its index.
+    pub fn node(&self, index: NodeIndex) -> &Node {
+        &self.nodes[usize::from(index.0)]
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Every primary that owns a slot, with its lowest slot, in the order of these.
+    pub fn primaries(&self) -> Vec<(NodeIndex, u16)> {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut found = Vec::new();
+        for slot in 0..SLOTS as u16 {
+            if let Some(node) = self.owner(slot)
+                && !std::mem::replace(&mut seen[usize::from(node.0)], true)
+            {
+                found.push((node, slot));
+            }
+        }
+        found
+    }
+
+    /// The lowest slot above `slot` whose owner is neither nobody nor the owner of `slot` or of a lower slot.
+    pub fn next_primary(&self, slot: u16) -> Option<u16> {
+        self.primaries().into_iter().map(|(_, lowest)| lowest).find(|lowest| *lowest > slot)
+    }
+
+    /// Number of slots with an owner.
+    pub fn covered(&self) -> usize {
+        self.owners.iter().filter(|owner| **owner != NOBODY).count()
+    }
+
+    /// Inclusive ranges of slots that a node owns.
+    pub fn ranges(&self, node: NodeIndex) -> Vec<(u16, u16)> {
+        let mut ranges: Vec<(u16, u16)> = Vec::new();
+        for slot in (0..SLOTS as u16).filter(|slot| self.owner(*slot) == Some(node)) {
+            match ranges.last_mut() {
+                Some(last) if last.1 + 1 == slot => last.1 = slot,
+                _ => ranges.push((slot, slot)),
+            }
+        }
+        ranges
+    }
+}

@@ -1,0 +1,62 @@
+//! Answers that need every worker: each tells its part, the one that was asked adds them up.
+
+use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
+use evenkeel_core::proxy::{Gather, Proxy};
+use evenkeel_core::resp::{Proto, Writer};
+use std::time::Duration;
+
+/// One worker's part of an answer.
+pub(crate) enum Part {
+    Metrics { counts: [u64; COUNT], latency: Box<[u64; BUCKETS]>, slots_known: u32 },
+    Clients(String),
+}
+
+impl Part {
+    /// What `proxy` has to say.
+    pub(crate) fn of(proxy: &Proxy, what: Gather) -> Part {
+        match what {
+            Gather::Metrics => Part::Metrics {
+                counts: proxy.counts(),
+                latency: Box::new(*proxy.latency()),
+                slots_known: proxy.topology().covered() as u32,
+            },
+            Gather::Clients => Part::Clients(proxy.list_clients()),
+        }
+    }
+}
+
+/// The reply made of all workers' parts.
+pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
+    let mut snapshot = Snapshot {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        workers: parts.len() as u32,
+        uptime_s: uptime.as_secs_f64(),
+        latency: vec![0; BUCKETS],
+        slots_known: u32::MAX,
+        ..Snapshot::default()
+    };
+    let mut sums = [0u64; COUNT];
+    let mut clients = String::new();
+    for part in parts {
+        match part {
+            Part::Metrics { counts, latency, slots_known } => {
+                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+                snapshot.latency.iter_mut().zip(latency.iter()).for_each(|(sum, count)| *sum += count);
+                snapshot.slots_known = snapshot.slots_known.min(*slots_known);
+            }
+            Part::Clients(lines) => clients.push_str(lines),
+        }
+    }
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out, Proto::Two);
+    match parts.first() {
+        Some(Part::Clients(_)) => writer.bulk(clients.as_bytes()),
+        Some(Part::Metrics { .. }) | None => {
+            snapshot.values =
+                metric::ALL.iter().map(|metric| (metric.name().to_owned(), sums[*metric as usize])).collect();
+            writer.bulk(&serde_json::to_vec(&snapshot).unwrap_or_default());
+        }
+    }
+    out
+}

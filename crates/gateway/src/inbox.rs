@@ -1,0 +1,52 @@
+//! Messages from thread to thread. Sending wakes the receiver out of its `epoll_wait`.
+
+use crate::gather::Part;
+use evenkeel_core::proxy::Gather;
+use evenkeel_core::topology::Topology;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a worker can be told.
+pub(crate) enum Message {
+    /// Go by this map.
+    Adopt(Arc<Topology>),
+    /// Finish what is in flight and end.
+    Drain,
+    /// Worker `from` wants your part of an answer.
+    Ask { from: usize, what: Gather, token: u64 },
+    /// A worker's part of the answer that you asked for.
+    Told { token: u64, part: Part },
+}
+
+/// One worker's messages.
+pub(crate) struct Inbox {
+    messages: Mutex<Vec<Message>>,
+    bell: OwnedFd,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Inbox { messages: Mutex::default(), bell })
+    }
+
+    /// Adds a message and rings.
+    pub(crate) fn send(&self, message: Message) {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        // A full counter is as good as a ring: the receiver is awake.
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// Takes all messages and silences the bell.
+    pub(crate) fn take(&self) -> Vec<Message> {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.bell, &mut count);
+        std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Readable while there are messages.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}

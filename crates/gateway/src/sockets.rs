@@ -1,0 +1,133 @@
+//! System calls of sockets: listen, accept, connect, and which events are wanted of each.
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// A listening socket. `shared`: several workers listen on the same address.
+pub(crate) fn listen(addr: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+    let socket =
+        Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&SockAddr::from(addr))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The address that a socket is bound to.
+pub(crate) fn local_addr(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    let addr = rustix::net::getsockname(socket)?;
+    SocketAddr::try_from(addr).map_err(|_| io::Error::other("the socket has no IP address"))
+}
+
+/// The next connection that waits, if any.
+pub(crate) fn accept(listener: &OwnedFd) -> io::Result<Option<(OwnedFd, SocketAddr)>> {
+    match acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+        Ok((fd, peer)) => {
+            let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+            // A peer that is gone already has no address; it will show when it is read.
+            let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+            rustix::net::sockopt::set_tcp_nodelay(&fd, true)?;
+            Ok(Some((fd, peer)))
+        }
+        Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How far a new connection is.
+pub(crate) enum Connected {
+    Now(OwnedFd),
+    Soon(OwnedFd),
+}
+
+/// Starts to connect to a node.
+pub(crate) fn connect(addr: SocketAddr) -> io::Result<Connected> {
+    let socket =
+        Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    match socket.connect(&SockAddr::from(addr)) {
+        Ok(()) => Ok(Connected::Now(socket.into())),
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
+            Ok(Connected::Soon(socket.into()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Why a connection that was started failed; `None`: it did not.
+pub(crate) fn connect_error(socket: &OwnedFd) -> Option<io::Error> {
+    match rustix::net::sockopt::socket_error(socket) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) | Err(error) => Some(error.into()),
+    }
+}
+
+/// Allows as many open files as the clients need, as far as the system lets us.
+pub(crate) fn raise_file_limit(clients: usize) {
+    let wanted = clients as u64 + 1024;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_err()
+            || raised < wanted
+        {
+            tracing::warn!(
+                allowed = raised,
+                wanted,
+                "too few open files are allowed for gateway.max-clients: raise the limit (ulimit -n)"
+            );
+        }
+    }
+}
+
+/// A connection and the events that the poll is asked for.
+pub(crate) struct Connection {
+    pub(crate) fd: OwnedFd,
+    /// The number by which the poll names it: kind, place and generation.
+    pub(crate) token: u64,
+    wanted: EventFlags,
+}
+
+impl Connection {
+    /// Registers a connection with the poll.
+    pub(crate) fn register(
+        poll: &OwnedFd,
+        fd: OwnedFd,
+        token: u64,
+        wanted: EventFlags,
+    ) -> io::Result<Connection> {
+        epoll::add(poll, &fd, EventData::new_u64(token), wanted)?;
+        Ok(Connection { fd, token, wanted })
+    }
+
+    /// Asks to be told of bytes to read, or not, and leaves the rest.
+    pub(crate) fn want_read(&mut self, poll: &OwnedFd, read: bool) {
+        self.want(poll, read, self.wanted.contains(EventFlags::OUT));
+    }
+
+    /// Asks for other events; costs a system call only when they change.
+    pub(crate) fn want(&mut self, poll: &OwnedFd, read: bool, write: bool) {
+        let mut wanted = EventFlags::empty();
+        wanted.set(EventFlags::IN, read);
+        wanted.set(EventFlags::OUT, write);
+        if wanted != self.wanted {
+            self.wanted = wanted;
+            if let Err(error) = epoll::modify(poll, &self.fd, EventData::new_u64(self.token), wanted) {
+                tracing::error!(%error, "epoll_ctl failed for an open connection");
+            }
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! One worker: waits, reads what is ready, lets the proxy decide, writes each dirty socket once.
+
+use crate::gather::{self, Part};
+use crate::inbox::{Inbox, Message};
+use crate::sockets::{self, Connected, Connection};
+use crate::watch::Nudge;
+use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId};
+use evenkeel_core::resp::{ErrorReply, Proto, Writer};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Bytes read from a socket at a time.
+const READ: usize = 64 * 1024;
+/// Chunks written to a socket at a time.
+const SLICES: usize = 64;
+/// Events taken at a time.
+const EVENTS: usize = 512;
+/// Connections accepted in one turn.
+const ACCEPTS: usize = 128;
+/// How long a node may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
+/// How long a drain may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Kinds of tokens: in the two bits that ids leave free.
+const KIND: u64 = 3 << 62;
+const CLIENT: u64 = 0;
+const PIPE: u64 = 1 << 62;
+const LISTENER: u64 = 2 << 62;
+const BELL: u64 = 3 << 62;
+
+/// What the workers of one gateway have in common.
+pub(crate) struct Shared {
+    pub(crate) started: Instant,
+    pub(crate) listen: SocketAddr,
+    pub(crate) max_clients: usize,
+    pub(crate) clients: AtomicUsize,
+    pub(crate) next_number: AtomicU64,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) nudge: Nudge,
+}
+
+/// An answer that waits for other workers' parts.
+struct Gathering {
+    session: SessionId,
+    seq: u32,
+    parts: Vec<Part>,
+}
+
+pub(crate) struct Worker {
+    place: usize,
+    proxy: Proxy,
+    poll: OwnedFd,
+    listener: Option<OwnedFd>,
+    accept_again: Option<Instant>,
+    clients: Vec<Option<Connection>>,
+    pipes: Vec<Option<Connection>>,
+    connecting: Vec<(PipeId, Instant)>,
+    gathering: HashMap<u64, Gathering>,
+    next_token: u64,
+    shared: Arc<Shared>,
+    draining: Option<Instant>,
+    buffer: Box<[u8]>,
+    dirty_clients: Vec<SessionId>,
+    dirty_pipes: Vec<PipeId>,
+    unix_offset: (u64, Instant),
+}
+
+impl Worker {
+    pub(crate) fn new(
+        place: usize,
+        proxy: Proxy,
+        listener: OwnedFd,
+        shared: Arc<Shared>,
+    ) -> std::io::Result<Self> {
+        let poll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&poll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+        epoll::add(&poll, shared.inboxes[place].bell(), EventData::new_u64(BELL), EventFlags::IN)?;
+        Ok(Worker {
+            place,
+            proxy,
+            poll,
+            listener: Some(listener),
+            accept_again: None,
+            clients: Vec::new(),
+            pipes: Vec::new(),
+            connecting: Vec::new(),
+            gathering: HashMap::new(),
+            next_token: 0,
+            shared,
+            draining: None,
+            buffer: vec![0; READ].into(),
+            dirty_clients: Vec::new(),
+            dirty_pipes: Vec::new(),
+            unix_offset: (unix_now(), Instant::now()),
+        })
+    }
+
+    /// Works until it is drained.
+    pub(crate) fn run(&mut self) {
+        let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
+        let mut next_tick = 0;
+        loop {
+            let timeout = self.sleep(next_tick);
+            events.clear();
+            match epoll::wait(&self.poll, spare_capacity(&mut events), Some(&timeout)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return tracing::error!(%error, "epoll_wait failed; the worker ends"),
+            }
+            let now = self.clock();
+            self.proxy.begin(now);
+            for event in events.drain(..) {
+                self.event(event.data.u64(), event.flags);
+            }
+            if now.steady >= next_tick {
+                self.tick();
+                next_tick = self.proxy.next_tick();
+            }
+            self.settle();
+            next_tick = next_tick.min(self.proxy.next_tick());
+            if self.is_done() {
+                return;
+            }
+        }
+    }
+
+    /// Microseconds since the gateway started, and since the epoch; the system's time is asked once a second.
+    fn clock(&mut self) -> Clock {
+        let now = Instant::now();
+        if now.duration_since(self.unix_offset.1) > Duration::from_secs(1) {
+            self.unix_offset = (unix_now(), now);
+        }
+        let since = now.duration_since(self.unix_offset.1).as_micros() as u64;
+        Clock {
+            steady: now.duration_since(self.shared.started).as_micros() as u64,
+            unix: self.unix_offset.0 + since,
+        }
+    }
+
+    fn sleep(&self, next_tick: u64) -> Timespec {
+        let micros = if self.proxy.is_restless() {
+            0
+        } else {
+            let now = self.shared.started.elapsed().as_micros() as u64;
+            next_tick.saturating_sub(now).min(100_000)
+        };
+        Timespec { tv_sec: 0, tv_nsec: (micros * 1000) as _ }
+    }
+
+    fn event(&mut self, token: u64, flags: EventFlags) {
+        match token & KIND {
+            CLIENT => self.client_event(token, flags),
+            PIPE => self.pipe_event(token, flags),
+            LISTENER => self.accept(),
+            _ => self.messages(),
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS {
+            let Some(listener) = &self.listener else { return };
+            match sockets::accept(listener) {
+                Ok(Some((fd, peer))) => self.welcome(fd, peer),
+                Ok(None) => return,
+                Err(error) => {
+                    // Out of files or memory: leave the others in the kernel's queue for a moment.
+                    tracing::warn!(%error, "cannot accept connections; trying again in 100 ms");
+                    let _ = epoll::delete(&self.poll, listener);
+                    self.accept_again = Some(Instant::now() + Duration::from_millis(100));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, fd: OwnedFd, peer: SocketAddr) {
+        if self.shared.clients.fetch_add(1, Ordering::Relaxed) >= self.shared.max_clients {
+            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+            let mut reply = Vec::new();
+            Writer::new(&mut reply, Proto::Two).error(ErrorReply::MaxClients);
+            let _ = rustix::io::write(&fd, &reply);
+            self.proxy.client_refused();
+            return;
+        }
+        let local = match self.shared.listen {
+            listen if listen.ip().is_unspecified() => sockets::local_addr(&fd).unwrap_or(listen),
+            listen => listen,
+        };
+        let number = self.shared.next_number.fetch_add(1, Ordering::Relaxed);
+        let id = self.proxy.client_opened(number, peer, local);
+        match Connection::register(&self.poll, fd, CLIENT | id.as_u64(), EventFlags::IN) {
+            Ok(connection) => put(&mut self.clients, id.index(), connection),
+            Err(error) => {
+                tracing::warn!(%error, %peer, "a client could not be registered");
+                self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+                self.proxy.client_lost(id);
+            }
+        }
+    }
+
+    fn client_event(&mut self, token: u64, flags: EventFlags) {
+        let id = SessionId::from_u64(token & !KIND);
+        let Some(connection) = find(&self.clients, id.index(), token) else { return };
+        if flags.contains(EventFlags::IN) {
+            match rustix::io::read(&connection.fd, &mut *self.buffer) {
+                Ok(0) => {
+                    self.proxy.client_ended(id);
+                    self.flush_client(id);
+                }
+                Ok(len) => {
+                    self.proxy.client_bytes(id, &self.buffer[..len]);
+                    self.update_client(id);
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => self.lose_client(id),
+            }
+        } else if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            return self.lose_client(id);
+        }
+        if flags.contains(EventFlags::OUT) {
+            self.flush_client(id);
+        }
+    }
+
+    fn lose_client(&mut self, id: SessionId) {
+        self.proxy.client_lost(id);
+        self.close_client(id);
+    }
+
+    fn close_client(&mut self, id: SessionId) {
+        if take(&mut self.clients, id.index(), CLIENT | id.as_u64()).is_some() {
+            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Stops or starts to read a client as the proxy wants it.
+    fn update_client(&mut self, id: SessionId) {
+        if let Some(Some(connection)) = self.clients.get_mut(id.index())
+            && connection.token == CLIENT | id.as_u64()
+        {
+            connection.want_read(&self.poll, self.proxy.client_wants_read(id));
+        }
+    }
+
+    fn flush_client(&mut self, id: SessionId) {
+        let token = CLIENT | id.as_u64();
+        let mut more = true;
+        while more {
+            let Some(connection) = find(&self.clients, id.index(), token) else { return };
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = self.proxy.client_output(id, &mut slices);
+            let written =
+                if filled == 0 { Ok(0) } else { rustix::io::writev(&connection.fd, &slices[..filled]) };
+            let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            match written {
+                Ok(len) => more = self.proxy.client_wrote(id, len) && len == wanted,
+                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(_) => return self.lose_client(id),
+            }
+        }
+        let unsent = self.proxy.client_unsent(id) > 0;
+        let reads = self.proxy.client_wants_read(id);
+        if let Some(Some(connection)) = self.clients.get_mut(id.index())
+            && connection.token == token
+        {
+            connection.want(&self.poll, reads, unsent);
+        }
+    }
+
+    fn pipe_event(&mut self, token: u64, flags: EventFlags) {
+        let id = PipeId::from_u64(token & !KIND);
+        let Some(connection) = find(&self.pipes, id.index(), token) else { return };
+        if let Some(at) = self.connecting.iter().position(|(pipe, _)| *pipe == id) {
+            let failure = sockets::connect_error(&connection.fd);
+            self.connecting.swap_remove(at);
+            return match failure {
+                None => self.proxy.pipe_opened(id),
+                Some(error) => self.lose_pipe(id, &error.to_string()),
+            };
+        }
+        if flags.contains(EventFlags::IN) {
+            match rustix::io::read(&connection.fd, &mut *self.buffer) {
+                Ok(0) => self.lose_pipe(id, "it closed the connection"),
+                Ok(len) => self.proxy.pipe_bytes(id, &self.buffer[..len]),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => self.lose_pipe(id, &std::io::Error::from(error).to_string()),
+            }
+        } else if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            self.lose_pipe(id, "the connection broke");
+        }
+        if flags.contains(EventFlags::OUT) {
+            self.flush_pipe(id);
+        }
+    }
+
+    fn lose_pipe(&mut self, id: PipeId, why: &str) {
+        self.proxy.pipe_lost(id, why);
+        take(&mut self.pipes, id.index(), PIPE | id.as_u64());
+    }
+
+    fn flush_pipe(&mut self, id: PipeId) {
+        let token = PIPE | id.as_u64();
+        let mut more = true;
+        while more {
+            let Some(connection) = find(&self.pipes, id.index(), token) else { return };
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = self.proxy.pipe_output(id, &mut slices);
+            if filled == 0 {
+                break;
+            }
+            let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            match rustix::io::writev(&connection.fd, &slices[..filled]) {
+                Ok(len) => more = self.proxy.pipe_wrote(id, len) && len == wanted,
+                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(error) => return self.lose_pipe(id, &std::io::Error::from(error).to_string()),
+            }
+        }
+        let connecting = self.connecting.iter().any(|(pipe, _)| *pipe == id);
+        let (reads, writes) = (self.proxy.pipe_wants_read(id), self.proxy.pipe_unsent(id) > 0);
+        if let Some(Some(connection)) = self.pipes.get_mut(id.index())
+            && connection.token == token
+        {
+            connection.want(&self.poll, reads && !connecting, writes || connecting);
+        }
+    }
+
+    /// Carries out what the proxy decided and writes, until nothing is left that could be done at once.
+    fn settle(&mut self) {
+        self.proxy.settle();
+        let outputs: Vec<Output> = self.proxy.outputs().collect();
+        for output in outputs {
+            self.carry_out(output);
+        }
+        let mut pipes = std::mem::take(&mut self.dirty_pipes);
+        self.proxy.dirty_pipes(&mut pipes);
+        pipes.iter().for_each(|id| self.flush_pipe(*id));
+        self.dirty_pipes = pipes;
+        let mut clients = std::mem::take(&mut self.dirty_clients);
+        self.proxy.dirty_clients(&mut clients);
+        clients.iter().for_each(|id| self.flush_client(*id));
+        self.dirty_clients = clients;
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Connect { pipe, addr } => self.connect(pipe, addr),
+            Output::ClosePipe(id) => {
+                take(&mut self.pipes, id.index(), PIPE | id.as_u64());
+                self.connecting.retain(|(pipe, _)| *pipe != id);
+            }
+            Output::CloseClient(id) => self.close_client(id),
+            Output::Learn => self.shared.nudge.send(),
+            Output::Gather { what, session, seq } => {
+                let token = self.next_token;
+                self.next_token += 1;
+                self.gathering.insert(token, Gathering { session, seq, parts: Vec::new() });
+                for inbox in &self.shared.inboxes {
+                    inbox.send(Message::Ask { from: self.place, what, token });
+                }
+            }
+            Output::Report(text) => tracing::warn!("{text}"),
+        }
+    }
+
+    fn connect(&mut self, id: PipeId, addr: SocketAddr) {
+        let (fd, open) = match sockets::connect(addr) {
+            Ok(Connected::Now(fd)) => (fd, true),
+            Ok(Connected::Soon(fd)) => (fd, false),
+            Err(error) => return self.proxy.pipe_lost(id, &error.to_string()),
+        };
+        let wanted = if open { EventFlags::IN } else { EventFlags::OUT };
+        match Connection::register(&self.poll, fd, PIPE | id.as_u64(), wanted) {
+            Ok(connection) => put(&mut self.pipes, id.index(), connection),
+            Err(error) => return self.proxy.pipe_lost(id, &error.to_string()),
+        }
+        if open {
+            self.proxy.pipe_opened(id);
+        } else {
+            self.connecting.push((id, Instant::now()));
+        }
+    }
+
+    fn tick(&mut self) {
+        self.proxy.tick();
+        let now = Instant::now();
+        while let Some(at) = self.connecting.iter().position(|(_, since)| now - *since > CONNECT_TIMEOUT) {
+            let (id, _) = self.connecting.swap_remove(at);
+            self.lose_pipe(id, "it did not accept the connection within 1 s");
+        }
+        if self.accept_again.is_some_and(|at| at <= now)
+            && let Some(listener) = &self.listener
+        {
+            self.accept_again = None;
+            let _ = epoll::add(&self.poll, listener, EventData::new_u64(LISTENER), EventFlags::IN);
+        }
+    }
+
+    fn messages(&mut self) {
+        for message in self.shared.inboxes[self.place].take() {
+            match message {
+                Message::Adopt(topology) => self.proxy.adopt(topology),
+                Message::Ask { from, what, token } => {
+                    let part = Part::of(&self.proxy, what);
+                    self.shared.inboxes[from].send(Message::Told { token, part });
+                }
+                Message::Told { token, part } => self.told(token, part),
+                Message::Drain => {
+                    self.listener = None;
+                    self.draining = Some(Instant::now());
+                    self.proxy.drain();
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, token: u64, part: Part) {
+        let Some(gathering) = self.gathering.get_mut(&token) else { return };
+        gathering.parts.push(part);
+        if gathering.parts.len() == self.shared.inboxes.len()
+            && let Some(done) = self.gathering.remove(&token)
+        {
+            let reply = gather::reply(&done.parts, self.shared.started.elapsed());
+            self.proxy.answer(done.session, done.seq, &reply);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.draining.is_some_and(|since| self.proxy.clients() == 0 || since.elapsed() > DRAIN_TIMEOUT)
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+fn put(list: &mut Vec<Option<Connection>>, index: usize, connection: Connection) {
+    if list.len() <= index {
+        list.resize_with(index + 1, || None);
+    }
+    list[index] = Some(connection);
+}
+
+fn find(list: &[Option<Connection>], index: usize, token: u64) -> Option<&Connection> {
+    list.get(index)?.as_ref().filter(|connection| connection.token == token)
+}
+
+/// Takes a connection out; dropping it closes it and takes it off the poll.
+fn take(list: &mut [Option<Connection>], index: usize, token: u64) -> Option<Connection> {
+    let place = list.get_mut(index)?;
+    if place.as_ref()?.token == token { place.take() } else { None }
+}

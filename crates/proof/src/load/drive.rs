@@ -1,0 +1,320 @@
+//! The connections of a load: they send, wait, connect again, and have every answer judged.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+
+use super::book::{Counter, Register};
+use super::judge::{Ask, Books, VERSION, Values, When};
+use super::{LoadOptions, Signs, Verdict};
+use crate::link::{Door, Link, Lost, Turn};
+use crate::noise::Noise;
+use crate::wire;
+
+/// How often a waiting connection looks at the clock and at the stop sign.
+const BEAT: Duration = Duration::from_millis(20);
+/// First and longest pause before a lost connection is made again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// Runs a load until it is told to stop, reads every key once more and gives the verdict.
+pub(super) fn run(
+    runtime: &Runtime,
+    door: Door,
+    run: &str,
+    options: &LoadOptions,
+    signs: &Arc<Signs>,
+) -> Verdict {
+    let start = Instant::now();
+    let value_size = options.value_size.max(2 * VERSION);
+    let shared = Rc::new(Shared {
+        door,
+        noise: Noise::new(options.seed, value_size),
+        value_size,
+        depth: options.pipeline.max(1),
+        pause: options.pause,
+        signs: Arc::clone(signs),
+        seen: RefCell::new(Seen { verdict: Verdict::default(), last_success: start }),
+    });
+    let lanes: Vec<_> = (0..options.connections.max(1))
+        .map(|place| {
+            let prefix = format!("evenkeel:load:{run}:{place}:");
+            Lane::new(Rc::clone(&shared), prefix, place as u64, options.key_space.max(1))
+        })
+        .collect();
+    LocalSet::new().block_on(runtime, async {
+        let working = lanes.into_iter().map(|mut lane| {
+            spawn_local(async move {
+                lane.work().await;
+                lane
+            })
+        });
+        let lanes = all(working.collect()).await;
+        let now = Instant::now();
+        shared.seen.borrow_mut().verdict.ran = now - start;
+        lanes.iter().for_each(|lane| shared.seen.borrow_mut().gap(lane.last_success, now));
+        let until = now + options.settle;
+        let settling = lanes.into_iter().map(|mut lane| spawn_local(async move { lane.settle(until).await }));
+        all(settling.collect()).await;
+    });
+    shared.seen.take().verdict
+}
+
+async fn all<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.expect("a lane does not panic"));
+    }
+    results
+}
+
+/// What all connections have in common.
+struct Shared {
+    door: Door,
+    noise: Noise,
+    value_size: usize,
+    depth: usize,
+    pause: Duration,
+    signs: Arc<Signs>,
+    seen: RefCell<Seen>,
+}
+
+/// The verdict in the making.
+struct Seen {
+    verdict: Verdict,
+    last_success: Instant,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen { verdict: Verdict::default(), last_success: Instant::now() }
+    }
+}
+
+impl Seen {
+    /// A connection had no right answer from one moment to another.
+    fn gap(&mut self, from: Instant, to: Instant) {
+        self.verdict.longest_stall = self.verdict.longest_stall.max(to.saturating_duration_since(from));
+        let outage = to.saturating_duration_since(self.last_success);
+        self.verdict.longest_outage = self.verdict.longest_outage.max(outage);
+    }
+}
+
+/// A request on its way.
+struct Flight {
+    ask: Ask,
+    key: usize,
+    sent: Instant,
+}
+
+/// A connection and its keys.
+struct Lane {
+    shared: Rc<Shared>,
+    prefix: String,
+    place: u64,
+    link: Option<Link>,
+    registers: Vec<Register>,
+    counters: Vec<Counter>,
+    flights: VecDeque<Flight>,
+    when: When,
+    step: usize,
+    pause: Duration,
+    last_success: Instant,
+}
+
+impl Lane {
+    fn new(shared: Rc<Shared>, prefix: String, place: u64, keys: usize) -> Lane {
+        Lane {
+            shared,
+            prefix,
+            place,
+            link: None,
+            registers: vec![Register::default(); keys],
+            counters: vec![Counter::default(); keys],
+            flights: VecDeque::new(),
+            when: When::Running,
+            step: 0,
+            pause: PAUSE.0,
+            last_success: Instant::now(),
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shared.signs.stop.load(Ordering::Relaxed)
+    }
+
+    /// Loads until the stop sign, through lost connections.
+    async fn work(&mut self) {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.is_stopped() {
+            match self.flow(&mut beat).await {
+                Ok(()) => return,
+                Err(lost) => self.crash(&lost),
+            }
+            sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(PAUSE.1);
+        }
+    }
+
+    async fn flow(&mut self, beat: &mut Interval) -> Result<(), Lost> {
+        self.connect().await?;
+        loop {
+            while !self.is_stopped() && self.flights.len() < self.shared.depth {
+                self.send_next();
+            }
+            if self.flights.is_empty() {
+                return Ok(());
+            }
+            let answered = self.turn(beat).await?;
+            let signs = &self.shared.signs;
+            signs.failed.store(self.shared.seen.borrow().verdict.failed(), Ordering::Relaxed);
+            signs.acknowledged.fetch_add(answered, Ordering::Relaxed);
+            if answered > 0 && !self.shared.pause.is_zero() {
+                sleep(self.shared.pause).await;
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Lost> {
+        if self.link.is_none() {
+            self.link = Some(Link::open(&self.shared.door, self.shared.value_size).await?);
+        }
+        Ok(())
+    }
+
+    /// Waits once and judges what has come; gives the number of requests that were answered without an error.
+    async fn turn(&mut self, beat: &mut Interval) -> Result<u64, Lost> {
+        let Some(link) = &mut self.link else { return Err(Lost::Closed) };
+        if link.turn(beat).await? == Turn::Beat {
+            let patience = self.shared.door.patience;
+            let silent = self.flights.front().is_some_and(|oldest| oldest.sent.elapsed() > patience);
+            return if silent { Err(Lost::Silent(patience)) } else { Ok(0) };
+        }
+        let (now, mut answered) = (Instant::now(), 0);
+        let seen = &mut *self.shared.seen.borrow_mut();
+        while let Some(&Flight { ask, key, .. }) = self.flights.front() {
+            let mut books = Books {
+                key,
+                register: &mut self.registers[key],
+                counter: &mut self.counters[key],
+                values: Values { noise: &self.shared.noise, place: self.place, size: self.shared.value_size },
+                when: self.when,
+                verdict: &mut seen.verdict,
+            };
+            let Some(good) = link.reply(|reply| books.judge(ask, reply))? else { break };
+            self.flights.pop_front();
+            answered += u64::from(good);
+        }
+        if answered > 0 {
+            if self.when == When::Running {
+                seen.gap(self.last_success, now);
+            }
+            (seen.last_success, self.last_success) = (now, now);
+            self.pause = PAUSE.0;
+        }
+        Ok(answered)
+    }
+
+    fn send_next(&mut self) {
+        let key = self.step / 4 % self.registers.len();
+        let register = &mut self.registers[key];
+        let ask = match self.step % 4 {
+            1 => Ask::Write { version: register.next() },
+            3 => Ask::Add,
+            _ => Ask::Read { ceiling: register.sent() },
+        };
+        self.step += 1;
+        self.send(ask, key);
+    }
+
+    fn send(&mut self, ask: Ask, key: usize) {
+        let Some(link) = &mut self.link else { return };
+        let shared = &self.shared;
+        let register = || format!("{}r{key}", self.prefix);
+        let counter = || format!("{}c{key}", self.prefix);
+        let out = link.outbox();
+        match ask {
+            Ask::Read { .. } => wire::command(out, &[b"GET", register().as_bytes()]),
+            Ask::Count => wire::command(out, &[b"GET", counter().as_bytes()]),
+            Ask::Add => wire::command(out, &[b"INCR", counter().as_bytes()]),
+            Ask::Write { version } => {
+                let values = Values { noise: &shared.noise, place: self.place, size: shared.value_size };
+                wire::command(out, &[b"SET", register().as_bytes(), &values.write(key, version)]);
+            }
+        }
+        self.flights.push_back(Flight { ask, key, sent: Instant::now() });
+    }
+
+    /// The connection is gone: writes on their way are uncertain.
+    fn crash(&mut self, lost: &Lost) {
+        let seen = &mut *self.shared.seen.borrow_mut();
+        seen.verdict.error(&lost.to_string(), self.flights.len().max(1) as u64);
+        self.shared.signs.failed.store(seen.verdict.failed(), Ordering::Relaxed);
+        self.link = None;
+        for flight in self.flights.drain(..) {
+            match flight.ask {
+                Ask::Write { version } => self.registers[flight.key].uncertain(version),
+                Ask::Add => self.counters[flight.key].uncertain(),
+                Ask::Read { .. } | Ask::Count => continue,
+            }
+            seen.verdict.uncertain_writes += 1;
+        }
+    }
+
+    /// Reads every key once more, trying again until each was answered, and removes them all.
+    async fn settle(&mut self, until: Instant) {
+        self.when = When::Settling;
+        let mut unread: Vec<(Ask, usize)> = (0..self.registers.len())
+            .flat_map(|key| [(Ask::Read { ceiling: self.registers[key].sent() }, key), (Ask::Count, key)])
+            .collect();
+        while !unread.is_empty() && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            if !matches!(timeout(left, self.read(&mut unread)).await, Ok(Ok(()))) {
+                self.link = None;
+                self.flights.clear();
+                sleep(PAUSE.1).await;
+            }
+        }
+        self.shared.seen.borrow_mut().verdict.unverified_keys += unread.len() as u64;
+        let left = until.saturating_duration_since(Instant::now()).max(BEAT);
+        // Keys that stay behind have names of their own and hurt no later load.
+        let _ = timeout(left, self.remove()).await;
+    }
+
+    /// Reads from the end of the list, until it is empty or an answer is an error.
+    async fn read(&mut self, unread: &mut Vec<(Ask, usize)>) -> Result<(), Lost> {
+        self.connect().await?;
+        let mut beat = interval(BEAT);
+        while let Some(&(ask, key)) = unread.last() {
+            self.send(ask, key);
+            let mut answered = 0;
+            while !self.flights.is_empty() {
+                answered += self.turn(&mut beat).await?;
+            }
+            if answered == 0 {
+                sleep(BEAT).await;
+                return Ok(());
+            }
+            unread.pop();
+        }
+        Ok(())
+    }
+
+    async fn remove(&mut self) -> Result<(), Lost> {
+        self.connect().await?;
+        let Some(link) = &mut self.link else { return Ok(()) };
+        for key in 0..self.registers.len() {
+            for kind in ['r', 'c'] {
+                wire::command(link.outbox(), &[b"UNLINK", format!("{}{kind}{key}", self.prefix).as_bytes()]);
+            }
+        }
+        link.answers(self.registers.len() * 2).await.map(drop)
+    }
+}
