@@ -94,13 +94,17 @@ fn the_hold_buffer_is_bounded() {
 
 #[test]
 fn a_node_that_talks_nonsense_is_dropped() {
-    play("1 says GET foo\nb hears GET foo\nb says hello\nwait 30\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"");
+    play(
+        "1 says GET foo\nb hears GET foo\nb says hello\nwait 30\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"",
+    );
     play("b says +OK\n1 says GET foo\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"");
 }
 
 #[test]
 fn a_client_that_leaves_takes_its_held_requests_along() {
-    play("b down\nb breaks\n1 says SET foo 1\n1 leaves\nb up\nwait 200\n2 says GET foo\nb2 hears GET foo\nb2 says :1\n2 hears :1");
+    play(
+        "b down\nb breaks\n1 says SET foo 1\n1 leaves\nb up\nwait 200\n2 says GET foo\nb2 hears GET foo\nb2 says :1\n2 hears :1",
+    );
 }
 
 #[test]
@@ -126,5 +130,14 @@ fn a_large_request_that_cannot_go_is_bounded() {
             "{MAP}1 says *5\\r\\n$4\\r\\nMSET\\r\\n$1\\r\\na\\r\\n$100\\r\\n\n1 hears -ERR evenkeel: only commands with one key \
              may be larger than 64 bytes; send large values one by one\n1 closed"
         ),
+    );
+}
+
+#[test]
+fn a_hung_node_is_not_waited_for_once_it_is_replaced() {
+    play(
+        "1 says GET foo\n2 says SET foo 1\nb hears GET foo\nb hears SET foo 1\nwait 2000\nmap a 0-8191 b c 8192-16383\n\
+         wait 10\n2 hears -UNCERTAIN the connection to node 10.0.0.98:7000 was lost after this command was sent: it may \
+         or may not have been applied; read before you repeat it\nwait 100\nc hears GET foo\nc says \"x\"\n1 hears \"x\"",
     );
 }
