@@ -100,7 +100,8 @@ impl Proxy {
         let unsent = session.out.unsent();
         let done = unsent == 0
             && session.under_way() == 0
-            && (session.stop == Some(Stop::Closing) || (session.ended && !session.to_resume));
+            && (session.stop == Some(Stop::Closing)
+                || (session.ended && session.stop.is_none() && !session.to_resume));
         let thirsty = session.stop == Some(Stop::Output) && unsent <= MAX_OUTPUT / 2;
         let flows = session.stalls > 0 && unsent <= MAX_AHEAD / 2;
         if done {
