@@ -1,6 +1,6 @@
 //! Requests when nodes move slots, refuse, break, or never come back.
 
-use super::{run, run_with};
+use super::{Cut, World, run, run_with};
 use crate::proxy::Settings;
 
 const MAP: &str = "map a 0-8191 b 8192-16383\n";
@@ -94,13 +94,17 @@ fn the_hold_buffer_is_bounded() {
 
 #[test]
 fn a_node_that_talks_nonsense_is_dropped() {
-    play("1 says GET foo\nb hears GET foo\nb says hello\nwait 30\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"");
+    play(
+        "1 says GET foo\nb hears GET foo\nb says hello\nwait 30\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"",
+    );
     play("b says +OK\n1 says GET foo\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"");
 }
 
 #[test]
 fn a_client_that_leaves_takes_its_held_requests_along() {
-    play("b down\nb breaks\n1 says SET foo 1\n1 leaves\nb up\nwait 200\n2 says GET foo\nb2 hears GET foo\nb2 says :1\n2 hears :1");
+    play(
+        "b down\nb breaks\n1 says SET foo 1\n1 leaves\nb up\nwait 200\n2 says GET foo\nb2 hears GET foo\nb2 says :1\n2 hears :1",
+    );
 }
 
 #[test]
@@ -127,4 +131,19 @@ fn a_large_request_that_cannot_go_is_bounded() {
              may be larger than 64 bytes; send large values one by one\n1 closed"
         ),
     );
+}
+
+#[test]
+fn a_status_or_an_error_of_any_length_is_passed_on() {
+    let long = "x".repeat(66_000);
+    for kind in ['+', '-'] {
+        let script = format!(
+            "{MAP}1 says EVAL s 1 foo\n2 says SET foo 1\nb hears EVAL s 1 foo\nb hears SET foo 1\nb says {kind}{long}\n\
+             1 hears {kind}{long}\nb says +OK\n2 hears +OK"
+        );
+        World::new(Settings::default(), Cut::Nowhere).play(&script);
+        for byte in [1, 5_000, 65_535, 65_536, 65_537, 65_900, long.len() + 1, long.len() + 2] {
+            World::new(Settings::default(), Cut::At { line: 5, byte }).play(&script);
+        }
+    }
 }
