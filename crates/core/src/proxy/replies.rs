@@ -20,12 +20,11 @@ impl Proxy {
             if taken < bytes.len()
                 && let Some(pipe) = self.pipes.get_mut(id)
             {
-                pipe.inbox = self.pool.take(bytes.len() - taken);
-                pipe.inbox.extend_from_slice(&bytes[taken..]);
+                self.pool.extend(&mut pipe.inbox, &bytes[taken..]);
             }
         } else {
             let mut inbox = std::mem::take(&mut pipe.inbox);
-            inbox.extend_from_slice(bytes);
+            self.pool.extend(&mut inbox, bytes);
             let taken = self.replies(id, &inbox);
             match self.pipes.get_mut(id) {
                 Some(pipe) if taken < inbox.len() => {
