@@ -45,6 +45,7 @@ impl Limits {
 }
 
 /// What stands at the start of the buffer.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// A whole request of `len` bytes; its arguments are in `spans`.
