@@ -235,7 +235,7 @@ fn inline(bytes: &[u8], limits: &Limits) -> Result<Read, ProtocolError> {
     match memchr::memchr(b'\n', &bytes[..bytes.len().min(limits.line)]) {
         Some(end) => {
             let len = end + 1;
-            let blank = bytes[..end].iter().all(|byte| byte.is_ascii_whitespace());
+            let blank = bytes[..end].iter().all(u8::is_ascii_whitespace);
             Ok(if blank { Read::Empty { len } } else { Read::Inline { len } })
         }
         None if bytes.len() > limits.line => Err(ProtocolError::InlineTooBig),
