@@ -60,7 +60,9 @@ impl Progress {
 fn stage(status: &Status) -> String {
     let (all, answering) =
         (status.nodes.len(), status.nodes.iter().filter(|node| !node.id.is_empty()).count());
-    if status.nodes.is_empty() || answering < all {
+    if status.nodes.is_empty() {
+        "starting servers".to_owned()
+    } else if answering < all {
         format!("starting servers: {answering} of {all} answer")
     } else if status.slots_served < 16_384 {
         format!("forming the cluster: {} of 16384 slots served", status.slots_served)

@@ -59,6 +59,21 @@ pub enum EngineError {
         /// The port: the node's own, or its bus.
         port: u16,
     },
+    /// The file in which the server keeps its identity cannot be understood.
+    #[error(
+        "{file} is damaged ({what}): put it back from a copy, or move the directory {dir} away, and {node} starts \
+         anew and copies the data of its shard from the others"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+        /// The node's directory.
+        dir: String,
+        /// The node.
+        node: NodeName,
+    },
     /// The system refused.
     #[error("cannot {what}: {source}")]
     System {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::config::Cluster;
-use evenkeel_core::plan::{Desired, NodeName, Process};
+use evenkeel_core::plan::{Desired, NodeName, Own, Peer, Process, parse_view};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
@@ -137,6 +137,7 @@ impl ProcessEngine {
             return Err(EngineError::Runs { node: node.clone(), pid });
         }
         check_port(node, port)?;
+        check_identity(node, dir)?;
         let text = conf(&self.cluster, port, dir, &self.password);
         let written = write_whole(&file, text.as_bytes(), 0o600);
         written.map_err(|source| system(format!("write {}", file.display()), source))?;
@@ -240,6 +241,27 @@ fn check_port(node: &NodeName, port: u16) -> Result<(), EngineError> {
         None => Ok(()),
         Some(port) => Err(EngineError::PortTaken { node: node.clone(), port }),
     }
+}
+
+/// Refuses a `nodes.conf` that the server could not read; none, or an empty one, is a new node's.
+fn check_identity(node: &NodeName, dir: &Path) -> Result<(), EngineError> {
+    let file = dir.join("nodes.conf");
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(system(format!("read {}", file.display()), source)),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("vars ")).collect();
+    let selves = |peers: Vec<Peer>| peers.iter().filter(|peer| peer.own == Own::Myself).count();
+    let what = match parse_view(&lines.join("\n")).map(selves) {
+        Ok(1) => return Ok(()),
+        Ok(_) if text.is_empty() => return Ok(()),
+        Ok(selves) => format!("{selves} of its lines are about the node itself, expected one"),
+        Err(error) => error.to_string(),
+    };
+    let (file, dir) = (file.display().to_string(), dir.display().to_string());
+    Err(EngineError::Damaged { file, what, dir, node: node.clone() })
 }
 
 fn system(what: impl Into<String>, source: io::Error) -> EngineError {

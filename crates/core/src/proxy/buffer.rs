@@ -19,6 +19,8 @@ const POOLED: usize = 16 * 1024 * 1024;
 pub(crate) struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
+    /// The fewest chunks of each size that were free since the last trim: nobody needed these.
+    spare: (usize, usize),
 }
 
 impl Pool {
@@ -31,7 +33,16 @@ impl Pool {
         if least > LARGE {
             return Vec::with_capacity(least);
         }
-        free.pop().unwrap_or_else(|| Vec::with_capacity(size))
+        let chunk = free.pop().unwrap_or_else(|| Vec::with_capacity(size));
+        self.spare = (self.spare.0.min(self.small.len()), self.spare.1.min(self.large.len()));
+        chunk
+    }
+
+    /// Gives back to the system half of what was not needed since the last time.
+    pub(crate) fn trim(&mut self) {
+        self.small.truncate(self.small.len() - self.spare.0.div_ceil(2));
+        self.large.truncate(self.large.len() - self.spare.1.div_ceil(2));
+        self.spare = (self.small.len(), self.large.len());
     }
 
     /// Takes a chunk back.
@@ -199,5 +210,18 @@ mod tests {
         assert!(unsent(&queue).ends_with(b"xtail"));
         queue.clear(&mut pool);
         assert_eq!(unsent(&queue), b"");
+    }
+
+    #[test]
+    fn what_nobody_needs_goes_back_to_the_system() {
+        let mut pool = Pool::default();
+        let chunks: Vec<_> = (0..64).map(|_| pool.take(1)).collect();
+        chunks.into_iter().for_each(|chunk| pool.give(chunk));
+        pool.trim(); // all of them were in use until now
+        assert_eq!(pool.small.len(), 64);
+        let busy = pool.take(1);
+        pool.give(busy);
+        (0..12).for_each(|_| pool.trim());
+        assert_eq!(pool.small.len(), 0);
     }
 }

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 
 /// A shared pipe that one slow client blocks this long (microseconds) is replaced for everyone else.
 const STALL: u64 = 50_000;
+/// How often memory that nobody needs goes back to the system (microseconds).
+const TRIM: u64 = 1_000_000;
 
 impl Proxy {
     /// A client connected: `number` is unique in this gateway, `local` the address that it dialled.
@@ -98,7 +100,8 @@ impl Proxy {
         let unsent = session.out.unsent();
         let done = unsent == 0
             && session.under_way() == 0
-            && (session.stop == Some(Stop::Closing) || (session.ended && !session.to_resume));
+            && (session.stop == Some(Stop::Closing)
+                || (session.ended && session.stop.is_none() && !session.to_resume));
         let thirsty = session.stop == Some(Stop::Output) && unsent <= MAX_OUTPUT / 2;
         let flows = session.stalls > 0 && unsent <= MAX_AHEAD / 2;
         if done {
@@ -197,6 +200,11 @@ impl Proxy {
     /// Time passed: asks again for what is held, gives up what was held too long, drops who reads too slowly.
     pub fn tick(&mut self) {
         self.release_held();
+        self.abandon_deposed();
+        if self.now.steady.saturating_sub(self.trimmed) >= TRIM {
+            self.trimmed = self.now.steady;
+            self.pool.trim();
+        }
         let (now, patience) = (self.now.steady, self.settings.slow_reader);
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };

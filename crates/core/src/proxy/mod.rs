@@ -142,6 +142,8 @@ pub struct Proxy {
     topology: Arc<Topology>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
     epoch: u32,
+    /// Addresses of the nodes that own slots.
+    primaries: Vec<SocketAddr>,
     /// Shared pipes by node index.
     shared: Vec<Shared>,
     links: HashMap<SocketAddr, Link>,
@@ -162,6 +164,8 @@ pub struct Proxy {
     version: String,
     dice: u64,
     draining: bool,
+    /// When idle memory was last given back, in microseconds.
+    trimmed: u64,
 }
 
 impl Proxy {
@@ -177,6 +181,7 @@ impl Proxy {
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
             epoch: 0,
+            primaries: Vec::new(),
             shared: Vec::new(),
             links: HashMap::new(),
             idle_lanes: Vec::new(),
@@ -192,6 +197,7 @@ impl Proxy {
             version: "7.0.0".to_owned(),
             dice: seed | 1,
             draining: false,
+            trimmed: 0,
         }
     }
 

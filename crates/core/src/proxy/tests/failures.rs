@@ -132,3 +132,12 @@ fn a_large_request_that_cannot_go_is_bounded() {
         ),
     );
 }
+
+#[test]
+fn a_hung_node_is_not_waited_for_once_it_is_replaced() {
+    play(
+        "1 says GET foo\n2 says SET foo 1\nb hears GET foo\nb hears SET foo 1\nwait 2000\nmap a 0-8191 b c 8192-16383\n\
+         wait 10\n2 hears -UNCERTAIN the connection to node 10.0.0.98:7000 was lost after this command was sent: it may \
+         or may not have been applied; read before you repeat it\nwait 100\nc hears GET foo\nc says \"x\"\n1 hears \"x\"",
+    );
+}
