@@ -183,7 +183,7 @@ impl Watcher {
             .collect();
         let mut fds: Vec<PollFd<'_>> =
             waiting.iter().map(|stream| PollFd::new(*stream, PollFlags::IN)).collect();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().max(1) as _ };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().max(1).into() };
         let _ = poll(&mut fds, Some(&timeout));
     }
 }

@@ -102,22 +102,6 @@ impl Queue {
         self.unsent += frame.len();
     }
 
-    /// Appends what `write` writes, at most `room` bytes, as one frame; returns its length.
-    pub(crate) fn push_with(
-        &mut self,
-        room: usize,
-        pool: &mut Pool,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> usize {
-        let tail = self.tail(room, pool);
-        let before = tail.len();
-        write(tail);
-        let len = tail.len() - before;
-        debug_assert!(len <= room);
-        self.unsent += len;
-        len
-    }
-
     /// The last chunk, with room for `room` more bytes.
     #[inline]
     fn tail(&mut self, room: usize, pool: &mut Pool) -> &mut Vec<u8> {

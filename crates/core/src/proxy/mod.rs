@@ -104,9 +104,10 @@ pub struct Clock {
 }
 
 /// What the shell must do besides moving bytes.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Connect to a node; then `pipe_opened` or `pipe_lost`.
+    /// Connect to the node at `addr`; then `pipe_opened` or `pipe_lost` with `pipe`.
     Connect { pipe: PipeId, addr: SocketAddr },
     /// Close a connection to a node that is forgotten here already.
     ClosePipe(PipeId),
@@ -114,7 +115,7 @@ pub enum Output {
     CloseClient(SessionId),
     /// Something does not fit the map: ask the nodes for a new one soon.
     Learn,
-    /// Ask all workers, then call [`Proxy::answer`] with the result.
+    /// Ask all workers for `what`, then call [`Proxy::answer`] with the result for request `seq` of `session`.
     Gather { what: Gather, session: SessionId, seq: u32 },
     /// Something that an operator should read in the log.
     Report(String),

@@ -174,7 +174,7 @@ impl Proxy {
     fn route(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
         match command.treat {
             Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
-            Treat::Slot => self.to_slot(id, command, frame, args),
+            Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
             Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
             Treat::Split(split) => self.split(id, command, split, frame, args),

@@ -42,6 +42,7 @@ pub enum ProtocolError {
 }
 
 /// An error reply that the gateway makes itself. `Display` is the line without `-` and CRLF.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErrorReply<'a> {
     /// Broken protocol; the connection closes after it.

@@ -188,10 +188,10 @@ impl World {
             }
             ("wait", millis) => self.wait(millis.parse().expect("milliseconds")),
             ("learned", _) => {
-                assert!(std::mem::take(&mut self.learned) > 0, "line {at}: nobody asked for a map")
+                assert!(std::mem::take(&mut self.learned) > 0, "line {at}: nobody asked for a map");
             }
             (who, _) if who.starts_with(|first: char| first.is_ascii_digit()) => {
-                self.client(at, who, verb, what)
+                self.client(at, who, verb, what);
             }
             (who, _) => self.node(at, who, verb, what),
         }
