@@ -35,7 +35,7 @@ pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
             Standing::Owner { id, slots } => {
                 replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots })
             }
-            Standing::Idle => start(picture, plan, wanted, seen, "its slots, if any, are served elsewhere"),
+            Standing::Idle => rejoin(picture, plan, wanted, seen),
             Standing::Unknown => start_unknown(picture, plan, wanted, seen),
         }
     }
@@ -193,6 +193,24 @@ fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
             .is_some_and(|(_, seen)| seen.is_dead() || seen.facts().is_some())
     });
     if accounted { Court::Accounted } else { Court::Unknown }
+}
+
+/// It owns nothing: it may come back as it is, or, where its data cannot be read, without.
+fn rejoin(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) {
+    let source = picture.owners().find(|(_, facts)| picture.believed_replica(wanted.addr, &facts.id));
+    match (seen.disk, source) {
+        (Disk::Unreadable, Some((primary, _))) => plan.step(
+            Step::SetAside { node: wanted.name.clone() },
+            format!(
+                "the server cannot read it, {} has all of it and is copied anew; it {}",
+                primary.name,
+                seen.how()
+            ),
+        ),
+        (Disk::Unreadable | Disk::Kept | Disk::Blank, _) => {
+            start(picture, plan, wanted, seen, "its slots, if any, are served elsewhere");
+        }
+    }
 }
 
 /// Nobody who answers knows it: a new node, or nobody answers at all.

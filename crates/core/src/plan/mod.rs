@@ -108,6 +108,8 @@ pub enum Process {
 pub enum Disk {
     /// Its identity and its data: it can be started in place.
     Kept,
+    /// Files are there, but the server ended again and again over them without ever answering.
+    Unreadable,
     /// Not both: it would come back empty, and whoever copies it would throw the data away.
     Blank,
 }
@@ -224,6 +226,11 @@ pub enum Step {
         /// Which.
         node: NodeName,
     },
+    /// Move data that cannot be read out of the way (it is kept), so that the node can copy its shard anew.
+    SetAside {
+        /// Which.
+        node: NodeName,
+    },
     /// Make a replica the primary of its shard.
     Promote {
         /// The replica.
@@ -330,6 +337,7 @@ impl Step {
     pub fn node(&self) -> &NodeName {
         match self {
             Step::Start { node }
+            | Step::SetAside { node }
             | Step::Promote { node, .. }
             | Step::Forget { node, .. }
             | Step::SetEpoch { node, .. }
@@ -350,6 +358,7 @@ impl fmt::Display for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Start { .. } => out.write_str("start the server"),
+            Step::SetAside { .. } => out.write_str("set its data aside"),
             Step::Promote { by: Promotion::Takeover, .. } => out.write_str("promote by takeover"),
             Step::Promote { by: Promotion::Force, .. } => out.write_str("promote by election"),
             Step::Forget { id, .. } => write!(out, "forget {id}"),
