@@ -111,17 +111,29 @@ fn hidden_copy<'a>(picture: &'a Picture<'_>, id: &NodeId, kept: bool) -> Option<
 }
 
 fn holds(picture: &Picture<'_>, dead: &Seen, replica: &Facts) -> Holds {
-    if replica.offset == 0 {
-        return if replica.keys == 0 { Holds::Nothing } else { Holds::FromDisk };
-    }
-    let Duty::Replica { link: Link::Down { since_s }, .. } = replica.duty else { return Holds::AllSent };
-    match &dead.process {
+    let empty = replica.offset == 0 && replica.keys == 0;
+    let link = match &replica.duty {
+        Duty::Replica { link, .. } => *link,
+        Duty::Primary => return Holds::Nothing,
+    };
+    match (link, &dead.process) {
+        (Link::Up, _) => Holds::AllSent,
+        (Link::Never, _) if replica.keys == 0 => Holds::Nothing,
+        (Link::Never, _) => Holds::FromDisk,
         // the server counts whole seconds
-        Process::Exited { at, .. } if since_s * 1_000 > picture.now.saturating_sub(*at) + 2_000 => {
-            Holds::OldData
+        (Link::Down { since_s }, Process::Exited { at, .. })
+            if since_s.saturating_mul(1_000) > picture.now.saturating_sub(*at) + 2_000 =>
+        {
+            if empty {
+                Holds::Nothing
+            } else {
+                Holds::OldData
+            }
         }
+        (Link::Down { .. }, Process::Exited { .. }) => Holds::AllSent,
         // nobody knows when it died: the link may well have been up until then
-        Process::Exited { .. } | Process::Absent | Process::Running { .. } => Holds::AllSent,
+        (Link::Down { .. }, Process::Absent | Process::Running { .. }) if empty => Holds::Nothing,
+        (Link::Down { .. }, Process::Absent | Process::Running { .. }) => Holds::AllSent,
     }
 }
 

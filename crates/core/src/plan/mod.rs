@@ -173,6 +173,8 @@ pub enum Duty {
 pub enum Link {
     /// Connected and in sync.
     Up,
+    /// It has not been up since the process started: what the replica has, it has from its own disk.
+    Never,
     /// Down for so many seconds.
     Down {
         /// Seconds.

@@ -161,8 +161,11 @@ impl World {
             },
             slots: known.slots.clone(),
         };
-        let link =
-            node.link_down.map_or(Link::Up, |since| Link::Down { since_s: (self.now - since) / 1_000 });
+        let link = match node.link_down {
+            None => Link::Up,
+            Some(_) if node.offset == 0 => Link::Never,
+            Some(since) => Link::Down { since_s: (self.now - since) / 1_000 },
+        };
         Facts {
             id: name(node.id),
             state: if node.since + 2_000 > self.now && node.view.len() > 1 { State::Fail } else { State::Ok },
