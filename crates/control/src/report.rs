@@ -133,12 +133,7 @@ fn node_verdict(
     vitals: &Vitals,
     trouble: Option<String>,
 ) -> (Health, String) {
-    let (Some(trouble), complaint) = (trouble, vitals.complaint.clone()) else {
-        return match vitals.complaint.clone() {
-            None => (Health::Ok, String::new()),
-            Some(complaint) => (Health::Degraded, complaint),
-        };
-    };
+    let Some(trouble) = trouble else { return (Health::Ok, String::new()) };
     let health = match (&seen.process, facts) {
         (Process::Running { .. }, Some(facts))
             if facts.duty == Duty::Primary && facts.state == State::Fail =>
@@ -151,5 +146,5 @@ fn node_verdict(
         (Process::Absent, _) => Health::Starting,
         (Process::Exited { .. }, _) => Health::Down,
     };
-    (health, complaint.map_or(trouble.clone(), |complaint| format!("{trouble}; {complaint}")))
+    (health, trouble)
 }

@@ -159,7 +159,7 @@ impl Watcher {
 
     fn consider(&mut self, views: &[View]) {
         let Some(next) = adopt(&self.topology, views) else { return };
-        let moved = (0..evenkeel_core::topology::SLOTS as u16)
+        let moved = (0..evenkeel_core::topology::SLOTS)
             .filter(|slot| {
                 let addr = |map: &Topology| map.owner(*slot).map(|node| map.node(node).addr);
                 addr(&self.topology) != addr(&next)

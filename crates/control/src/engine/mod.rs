@@ -11,20 +11,20 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use evenkeel_core::plan::{NodeName, Process};
+use evenkeel_core::plan::{Disk, NodeName, Process};
 use tokio::sync::Notify;
 
 pub use process::{Lifetime, ProcessEngine, stop_leftovers};
 
 /// What runs servers.
 pub trait Engine: Send + Sync + 'static {
-    /// The process of every node at this moment.
-    fn processes(&self) -> BTreeMap<NodeName, Process>;
+    /// The process and the disk of every node at this moment.
+    fn bodies(&self) -> BTreeMap<NodeName, Body>;
 
     /// Told whenever a process has ended.
     fn nudge(&self) -> Arc<Notify>;
 
-    /// Starts a node's server. That it runs shows in [`Engine::processes`], that it works in its answers.
+    /// Starts a node's server. That it runs shows in [`Engine::bodies`], that it works in its answers.
     fn start(&self, node: &NodeName) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Takes note that a node has answered since it was started.
@@ -32,6 +32,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Ends all servers so that their data is saved, and waits for them.
     fn stop(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What can be known of a node without asking it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Its process.
+    pub process: Process,
+    /// What its disk holds; of interest while the process is dead.
+    pub disk: Disk,
 }
 
 /// Why a server could not be started.

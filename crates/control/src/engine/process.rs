@@ -13,15 +13,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_core::config::Cluster;
-use evenkeel_core::plan::{Desired, NodeName, Own, Peer, Process, parse_view};
+use evenkeel_core::config::{Cluster, Persistence};
+use evenkeel_core::plan::{Desired, Disk, NodeName, Own, Peer, Process, parse_view};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
 use super::conf::{BUS, conf};
 use super::kin::{self, PidFd};
 use super::spawn::{Spawner, end_with_us};
-use super::{Engine, EngineError};
+use super::{Body, Engine, EngineError};
 use crate::home::{Home, write_whole};
 use crate::now_ms;
 use crate::server::Server;
@@ -161,8 +161,12 @@ impl ProcessEngine {
 }
 
 impl Engine for ProcessEngine {
-    fn processes(&self) -> BTreeMap<NodeName, Process> {
-        lock(&self.nodes).iter().map(|(node, place)| (node.clone(), place.process.clone())).collect()
+    fn bodies(&self) -> BTreeMap<NodeName, Body> {
+        let body = |place: &Place| {
+            let kept = place.handle.is_some() || keeps(self.cluster.persistence, &place.dir);
+            Body { process: place.process.clone(), disk: if kept { Disk::Kept } else { Disk::Blank } }
+        };
+        lock(&self.nodes).iter().map(|(node, place)| (node.clone(), body(place))).collect()
     }
 
     fn nudge(&self) -> Arc<Notify> {
@@ -234,6 +238,16 @@ async fn end(handles: &[&PidFd]) {
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     // nothing under this lock can panic half-way
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a server that is started in this directory has its identity and its data.
+fn keeps(persistence: Persistence, dir: &Path) -> bool {
+    let data = match persistence {
+        Persistence::None => return false,
+        Persistence::Rdb => "dump.rdb",
+        Persistence::Aof => "appendonlydir/appendonly.aof.manifest",
+    };
+    ["nodes.conf", data].iter().all(|file| dir.join(file).metadata().is_ok_and(|meta| meta.len() > 0))
 }
 
 fn check_port(node: &NodeName, port: u16) -> Result<(), EngineError> {

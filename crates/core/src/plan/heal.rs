@@ -5,25 +5,27 @@
 //! its data; never promotes without proof that the old primary is dead.
 //!
 //! ```text
-//! dead node ─► owner of slots in the eyes of the living? ── no ──► start
+//! dead node ─► owner of slots in the eyes of the living? ── no ──► start (a blank one: after those that kept data)
 //!                │ yes
 //!                ├─ a living node claims the slots ──────────────► wait until the others know
 //!                ├─ a replica that was in sync until the end ────► promote the one with the greatest offset
-//!                ├─ a replica that may hold data is silent ──────► wait (bounded where the disk holds the data)
-//!                ├─ the disk holds the data ─────────────────────► start in place
+//!                ├─ a replica that may hold data does not answer ► wait (bounded where the disk holds the data)
+//!                ├─ the disk holds the data ─────────────────────► start in place; if that fails and fails,
+//!                │                                                 promote a replica with what its own disk held
 //!                ├─ a replica that was not in sync ──────────────► promote: old data is better than none
 //!                └─ nothing ─────────────────────────────────────► start in place
 //! ```
 
 use super::picture::{Picture, Standing};
 use super::{
-    Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion, Seen,
-    Slots, Step, Wanted,
+    Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion,
+    Seen, Slots, Step, Wanted,
 };
-use crate::config::Persistence;
 
 /// How long a replica that does not answer may keep its primary from being started in place, in milliseconds.
 const SILENCE: u64 = 2_000;
+/// After so many starts in vain a node's disk counts as lost, as long as it fails.
+const IN_VAIN: u32 = 3;
 /// First and longest pause before a server that ended without ever answering is started again, in milliseconds.
 const PAUSES: (u64, u64) = (500, 30_000);
 
@@ -55,6 +57,8 @@ struct Lost<'a> {
 enum Holds {
     Nothing,
     OldData,
+    /// What its own disk held when it was started.
+    FromDisk,
     AllSent,
 }
 
@@ -68,21 +72,26 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
         .replicas_of(id)
         .map(|(replica, facts)| (holds(picture, seen, facts), facts.offset, replica, facts))
         .max_by(|a, b| (a.0, a.1, &b.2.name).cmp(&(b.0, b.1, &a.2.name)));
-    let durable = picture.desired.persistence != Persistence::None;
-    let silent = picture.unknown().find(|node| picture.believed_replica(node.addr, id));
-    match (best, silent) {
+    // a node whose address answers with another id has lost its disk
+    let kept = seen.is_dead() && seen.disk == Disk::Kept;
+    let hidden = hidden_copy(picture, id, kept);
+    match (best, hidden) {
         (Some((Holds::AllSent, _, replica, facts)), _) => promote(picture, plan, lost, replica, facts),
-        (_, Some(silent)) if !durable || picture.is_fresh(seen, SILENCE) => {
-            plan.wait(&wanted.name, format!("{} may hold its data and does not answer", silent.name));
+        (_, Some(hidden)) if !kept || picture.is_fresh(seen, SILENCE) => {
+            plan.wait(&wanted.name, format!("{} may hold its data and does not answer", hidden.name));
         }
-        (Some((Holds::OldData, _, replica, facts)), _) if !durable || !seen.is_dead() => {
+        (Some((Holds::FromDisk, _, replica, facts)), _) if !kept || seen.failures() >= IN_VAIN => {
+            promote(picture, plan, lost, replica, facts);
+        }
+        (Some((Holds::OldData, _, replica, facts)), _) if !kept => promote(picture, plan, lost, replica, facts),
+        (Some((Holds::Nothing, _, replica, facts)), _) if !seen.is_dead() => {
             promote(picture, plan, lost, replica, facts);
         }
         _ if !seen.is_dead() => plan.wait(
             &wanted.name,
             format!(
-                "slots {slots} belonged to {id}, whose directory is gone, and no replica has their data: put \
-                 nodes.conf and the data back into the directory of {} and start again",
+                "slots {slots} belonged to {id}, whose directory is gone, and it has no replica: put nodes.conf and \
+                 the data back into the directory of {} and start again",
                 wanted.name
             ),
         ),
@@ -91,9 +100,19 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
     }
 }
 
+/// A replica that may hold the data and cannot be asked now: it is silent, or, where the primary's own disk has
+/// nothing, it is dead but its disk is not empty.
+fn hidden_copy<'a>(picture: &'a Picture<'_>, id: &NodeId, kept: bool) -> Option<&'a Wanted> {
+    let may_rise =
+        |seen: &Seen| !kept && seen.is_dead() && seen.disk == Disk::Kept && seen.failures() < IN_VAIN;
+    let hides = |seen: &Seen| (!seen.is_dead() && seen.facts().is_none()) || may_rise(seen);
+    let copy = picture.nodes().find(|(node, seen)| hides(seen) && picture.believed_replica(node.addr, id));
+    copy.map(|(node, _)| node)
+}
+
 fn holds(picture: &Picture<'_>, dead: &Seen, replica: &Facts) -> Holds {
     if replica.offset == 0 {
-        return if replica.keys == 0 { Holds::Nothing } else { Holds::OldData };
+        return if replica.keys == 0 { Holds::Nothing } else { Holds::FromDisk };
     }
     let Duty::Replica { link: Link::Down { since_s }, .. } = replica.duty else { return Holds::AllSent };
     match &dead.process {
@@ -137,11 +156,10 @@ fn elect(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Want
     } else {
         (forced < (2 * timeout).max(2_000), "was asked to stand for election and has not won yet")
     };
-    let durable = picture.desired.persistence != Persistence::None;
     if !too_soon {
         let because = format!("{what}; not every primary can be asked, so the primaries vote");
         plan.step(Step::Promote { node: name.clone(), by: Promotion::Force }, because);
-    } else if durable && lost.seen.is_dead() && forced.min(won) >= SILENCE {
+    } else if lost.seen.disk == Disk::Kept && lost.seen.is_dead() && forced.min(won) >= SILENCE {
         start(picture, plan, lost.wanted, lost.seen, &format!("{name} {why}"));
     } else {
         plan.wait(name, format!("{what}; {name} {why}"));
@@ -179,15 +197,22 @@ fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
 
 /// Nobody who answers knows it: a new node, or nobody answers at all.
 fn start_unknown(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) {
-    let durable = picture.desired.persistence != Persistence::None;
-    match picture.unknown().next() {
-        Some(silent)
-            if picture.answering().next().is_none() && (!durable || picture.is_fresh(seen, SILENCE)) =>
+    let kept = seen.disk == Disk::Kept;
+    if picture.answering().next().is_none() {
+        if let Some(silent) = picture.unknown().next()
+            && (!kept || picture.is_fresh(seen, SILENCE))
         {
-            plan.wait(&wanted.name, format!("{} may hold its data and does not answer yet", silent.name));
+            return plan
+                .wait(&wanted.name, format!("{} may hold its data and does not answer yet", silent.name));
         }
-        Some(_) | None => start(picture, plan, wanted, seen, "no running node knows it"),
+        // those that kept their disk know whether this one owned something, and who copied it
+        let knows = |other: &Seen| other.is_dead() && other.disk == Disk::Kept && other.failures() < IN_VAIN;
+        if let (false, Some((first, _))) = (kept, picture.nodes().find(|(_, other)| knows(other))) {
+            let because = format!("its directory is empty; {} is started first and may know why", first.name);
+            return plan.wait(&wanted.name, because);
+        }
     }
+    start(picture, plan, wanted, seen, "no running node knows it");
 }
 
 /// Starts a server, after a pause when it ended again and again without having answered.

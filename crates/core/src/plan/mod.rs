@@ -16,8 +16,6 @@ mod create;
 mod heal;
 mod judge;
 mod picture;
-mod slots;
-mod view;
 #[cfg(test)]
 mod world;
 
@@ -25,11 +23,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
+pub use crate::topology::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, SLOTS, Slots, ViewError, parse_view};
 pub use judge::{Judgement, judge};
-pub use slots::{SLOTS, Slots};
-pub use view::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, ViewError, parse_view};
 
-use crate::config::{Config, Millis, Persistence};
+use crate::config::{Config, Millis};
 use picture::Picture;
 
 /// Name of a node in this deployment, e.g. `node-7001`.
@@ -45,8 +42,6 @@ pub struct Desired {
     pub shards: usize,
     /// Replicas of each primary.
     pub replicas: usize,
-    /// Whether a node that restarts still has its data.
-    pub persistence: Persistence,
     /// The servers' own time-out.
     pub node_timeout: Millis,
 }
@@ -74,6 +69,8 @@ pub struct Observed {
 pub struct Seen {
     /// Its process, from whoever runs it.
     pub process: Process,
+    /// What its disk holds, which matters while it is dead.
+    pub disk: Disk,
     /// Its own answers.
     pub answer: Answer,
     /// When this process was last seen to become a primary.
@@ -101,6 +98,15 @@ pub enum Process {
         /// How many times in a row it ended without ever having answered.
         failures: u32,
     },
+}
+
+/// What a dead node's disk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// Its identity and its data: it can be started in place.
+    Kept,
+    /// Not both: it would come back empty, and whoever copies it would throw the data away.
+    Blank,
 }
 
 /// A node's own answers.
@@ -297,7 +303,6 @@ impl Desired {
             nodes: config.ports().map(node).collect(),
             shards: config.cluster.shards.into(),
             replicas: config.cluster.replicas.into(),
-            persistence: config.cluster.persistence,
             node_timeout: config.cluster.node_timeout,
         }
     }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{
-    Answer, Desired, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink, PeerRole,
-    Process, Promotion, Seen, Slots, State, Step, Wanted, judge, plan,
+    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink,
+    PeerRole, Process, Promotion, Seen, Slots, State, Step, Wanted, judge, plan,
 };
 use crate::config::{Millis, Persistence};
 
@@ -34,6 +34,7 @@ struct Model {
     view: BTreeMap<u64, Known>,
     data: u64,
     disk: u64,
+    blank: bool,
     offset: u64,
     link_down: Option<u64>,
     won_at: Option<u64>,
@@ -42,6 +43,7 @@ struct Model {
 
 struct World {
     desired: Desired,
+    persistence: Persistence,
     nodes: Vec<Model>,
     now: u64,
     began: u64,
@@ -56,7 +58,7 @@ impl World {
         let count = shards * (1 + replicas);
         let nodes =
             (0..count).map(|at| Wanted { name: NodeName(format!("n{at:02}")), addr: addr(at) }).collect();
-        let desired = Desired { nodes, shards, replicas, persistence, node_timeout: Millis(TIMEOUT) };
+        let desired = Desired { nodes, shards, replicas, node_timeout: Millis(TIMEOUT) };
         let model = |at: usize| Model {
             id: at as u64 + 1,
             process: Process::Absent,
@@ -65,6 +67,7 @@ impl World {
             view: BTreeMap::from([(at as u64 + 1, Known { at, of: None, epoch: 0, slots: Slots::none() })]),
             data: 0,
             disk: 0,
+            blank: true,
             offset: 0,
             link_down: None,
             won_at: None,
@@ -72,6 +75,7 @@ impl World {
         };
         World {
             desired,
+            persistence,
             nodes: (0..count).map(model).collect(),
             now: 1_000_000,
             began: 1_000_000,
@@ -120,7 +124,15 @@ impl World {
             } else {
                 Answer::Facts(Box::new(self.facts(at)))
             };
-            Seen { process: node.process.clone(), answer, won_at: node.won_at, forced_at: node.forced_at }
+            let disk =
+                if node.blank || self.persistence == Persistence::None { Disk::Blank } else { Disk::Kept };
+            Seen {
+                process: node.process.clone(),
+                disk,
+                answer,
+                won_at: node.won_at,
+                forced_at: node.forced_at,
+            }
         };
         let nodes = (0..self.nodes.len()).map(|at| (self.desired.nodes[at].name.clone(), seen(at))).collect();
         Observed { since: self.began, nodes }
@@ -179,10 +191,20 @@ impl World {
         }
         match self.own(at).of {
             Some(of) => {
-                let primary = (0..self.nodes.len()).find(|p| self.nodes[*p].id == of && self.lively(*p));
-                match primary.filter(|p| self.own(*p).of.is_none()) {
+                // as in real life: whoever answers at the address of the primary is copied, empty or not
+                let place = self.nodes[at].view.get(&of).map(|known| known.at);
+                match place.filter(|p| *p != at && self.lively(*p) && self.own(*p).of.is_none()) {
                     Some(primary) => {
                         let (data, offset) = (self.nodes[primary].data, self.nodes[primary].offset);
+                        let shard = &self.nodes[at].view[&of].slots;
+                        let heir = (0..self.nodes.len()).any(|heir| {
+                            self.up(heir) && self.nodes[heir].data > 0 && self.own(heir).slots.meets(shard)
+                        });
+                        let wipes = data == 0 && self.nodes[at].data > 5 && !heir;
+                        self.check(
+                            !wipes,
+                            &format!("n{at:02} throws its data away for the empty n{primary:02}"),
+                        );
                         let node = &mut self.nodes[at];
                         (node.data, node.offset, node.link_down) = (data, offset.max(1), None);
                     }
@@ -360,7 +382,7 @@ impl World {
 
     fn start(&mut self, at: usize) {
         self.check(!self.up(at), "a second server is started over a live one");
-        if self.desired.persistence == Persistence::None {
+        if self.persistence == Persistence::None {
             let id = self.nodes[at].id;
             let owner = (0..self.nodes.len())
                 .filter(|other| self.up(*other))
@@ -383,6 +405,7 @@ impl World {
         }
         (node.process, node.since) = (Process::Running { pid: 1 }, now);
         (node.data, node.offset, node.link_down) = (node.disk, 0, Some(now));
+        node.blank = false;
         (node.won_at, node.forced_at) = (None, None);
     }
 
@@ -417,7 +440,7 @@ impl World {
     fn fault(&mut self) {
         let at = self.below(self.nodes.len() as u64) as usize;
         let now = self.now;
-        match self.below(12) {
+        match self.below(14) {
             0..=5 => self.kill(at),
             6 => (0..3).for_each(|_| {
                 let at = self.below(self.nodes.len() as u64) as usize;
@@ -443,7 +466,11 @@ impl World {
                 .collect::<Vec<_>>()
                 .into_iter()
                 .for_each(|at| self.kill(at)),
+            11 => (0..self.nodes.len()).for_each(|at| self.kill(at)),
             _ if self.desired.replicas > 0 && self.quiet() => {
+                if self.below(3) == 0 {
+                    (0..self.nodes.len()).for_each(|at| self.kill(at));
+                }
                 self.kill(at);
                 self.say(format!("n{at:02} loses its directory"));
                 self.next_id += 1;
@@ -452,6 +479,7 @@ impl World {
                 self.nodes[at].view =
                     BTreeMap::from([(id, Known { at, of: None, epoch: 0, slots: Slots::none() })]);
                 self.nodes[at].disk = 0;
+                self.nodes[at].blank = true;
             }
             _ => {}
         }

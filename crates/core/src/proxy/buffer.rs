@@ -45,6 +45,19 @@ impl Pool {
         self.spare = (self.small.len(), self.large.len());
     }
 
+    /// Appends to a chunk; one that is too small is replaced by a larger one of the pool, so that chunks keep the
+    /// sizes that the pool counts with.
+    pub(crate) fn extend(&mut self, chunk: &mut Vec<u8>, bytes: &[u8]) {
+        let wanted = chunk.len() + bytes.len();
+        if wanted > chunk.capacity() {
+            let least = if wanted > LARGE { wanted.next_power_of_two() } else { wanted };
+            let mut larger = self.take(least);
+            larger.extend_from_slice(chunk);
+            self.give(std::mem::replace(chunk, larger));
+        }
+        chunk.extend_from_slice(bytes);
+    }
+
     /// Takes a chunk back.
     pub(crate) fn give(&mut self, mut chunk: Vec<u8>) {
         chunk.clear();

@@ -22,7 +22,7 @@ impl Proxy {
             let taken = self.pump(id, bytes);
             self.keep(id, &bytes[taken..]);
         } else {
-            session.inbox.extend_from_slice(bytes);
+            self.pool.extend(&mut session.inbox, bytes);
             self.pump_inbox(id);
         }
     }
@@ -51,10 +51,7 @@ impl Proxy {
         if rest.is_empty() || session.stop == Some(Stop::Closing) {
             return;
         }
-        if session.inbox.capacity() == 0 {
-            session.inbox = self.pool.take(rest.len());
-        }
-        session.inbox.extend_from_slice(rest);
+        self.pool.extend(&mut session.inbox, rest);
     }
 
     /// Admits as many requests of `bytes` as may be; returns how many bytes are done with.

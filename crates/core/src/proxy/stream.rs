@@ -358,6 +358,9 @@ impl Proxy {
     fn end_stream(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.stream = None;
+            if session.inbox.is_empty() {
+                self.pool.give(std::mem::take(&mut session.inbox));
+            }
             self.lift(id);
         }
         if self.draining
