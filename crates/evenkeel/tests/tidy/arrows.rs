@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("topology", &["resp"]),
     ("proxy", &["resp", "metric", "command", "topology"]),
     ("config", &[]),
-    ("plan", &["config"]),
+    ("plan", &["config", "topology"]),
 ];
 
 /// Everything that core depends on: nothing among it does I/O, reads a clock or is random.

@@ -7,11 +7,12 @@ use crate::tree::{files, none, sources};
 const HERE: &str = "crates/evenkeel/tests/tidy/words.rs";
 
 /// A word, and why it is not wanted.
-const WORDS: [(&str, &str); 10] = [
+const WORDS: [(&str, &str); 11] = [
     ("TODO", "an open end: finish it, or leave it out"),
     ("FIXME", "an open end: finish it, or leave it out"),
     ("todo!", "an open end: finish it, or leave it out"),
     ("unimplemented!", "an open end: finish it, or leave it out"),
+    ("helper", "a name that says nothing"),
     ("/work/", "a path of one machine"),
     ("/home/", "a path of one machine"),
     ("../shared", "a path outside the repository"),
