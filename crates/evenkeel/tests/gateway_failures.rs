@@ -29,7 +29,8 @@ fn slots_move_under_load_and_nobody_notices() {
     let _alone = alone();
     let cluster = Cluster::start(3, 0, &[]);
     let gateway = gateway(&cluster);
-    let tags: Vec<String> = (0..8000).map(|n| format!("t{n}")).filter(|tag| slot(tag.as_bytes()) < 320).collect();
+    let tags: Vec<String> =
+        (0..8000).map(|n| format!("t{n}")).filter(|tag| slot(tag.as_bytes()) < 320).collect();
     fill(gateway.listen(), &tags);
     let several = SeveralKeys::start(gateway.listen(), tags);
     let load = load(gateway.listen(), LoadOptions { key_space: 512, ..calm() });
@@ -310,7 +311,8 @@ impl SeveralKeys {
 fn round(client: &mut Raw, keys: &[String], number: usize) {
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
     let values: Vec<String> = (0..keys.len()).map(|n| format!("{number}-{n}")).collect();
-    let pairs: Vec<&str> = names.iter().zip(&values).flat_map(|(name, value)| [*name, value.as_str()]).collect();
+    let pairs: Vec<&str> =
+        names.iter().zip(&values).flat_map(|(name, value)| [*name, value.as_str()]).collect();
     let all = |verb: &'static str| std::iter::once(verb).chain(names.iter().copied()).collect::<Vec<_>>();
     let count = format!(":{}\\r\\n", keys.len());
     let set: Vec<&str> = std::iter::once("MSET").chain(pairs).collect();

@@ -98,7 +98,15 @@ impl Drop for Node {
 fn spawn(addr: SocketAddr, dir: &TempDir, options: &[String]) -> Child {
     Command::new("redis-server")
         .args(["--port", &addr.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .args(["--logfile", "server.log", "--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0", "--dir"])
+        .args([
+            "--logfile",
+            "server.log",
+            "--cluster-enabled",
+            "yes",
+            "--repl-diskless-sync-delay",
+            "0",
+            "--dir",
+        ])
         .arg(dir.path())
         .args(options)
         .stdout(Stdio::null())

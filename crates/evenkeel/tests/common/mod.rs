@@ -69,5 +69,11 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub fn spread(times: &mut [Duration]) -> String {
     times.sort();
     let millis = |at: usize| times[at].as_secs_f64() * 1e3;
-    format!("{:.0} / {:.0} / {:.0} ms of {}", millis(times.len() / 2), millis(0), millis(times.len() - 1), times.len())
+    format!(
+        "{:.0} / {:.0} / {:.0} ms of {}",
+        millis(times.len() / 2),
+        millis(0),
+        millis(times.len() - 1),
+        times.len()
+    )
 }

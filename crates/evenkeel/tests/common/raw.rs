@@ -137,7 +137,5 @@ pub fn still_serves(addr: SocketAddr) {
 pub fn metric(addr: SocketAddr, name: &str) -> u64 {
     let json = Raw::connect(addr).ask_text(&["EVENKEEL", "METRICS"]);
     let parsed: serde_json::Value = serde_json::from_str(&json).expect("metrics are JSON");
-    parsed["values"][name]
-        .as_u64()
-        .unwrap_or_else(|| panic!("no metric {name} in {json}"))
+    parsed["values"][name].as_u64().unwrap_or_else(|| panic!("no metric {name} in {json}"))
 }

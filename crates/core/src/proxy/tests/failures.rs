@@ -94,13 +94,17 @@ fn the_hold_buffer_is_bounded() {
 
 #[test]
 fn a_node_that_talks_nonsense_is_dropped() {
-    play("1 says GET foo\nb hears GET foo\nb says hello\nwait 30\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"");
+    play(
+        "1 says GET foo\nb hears GET foo\nb says hello\nwait 30\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"",
+    );
     play("b says +OK\n1 says GET foo\nb2 hears GET foo\nb2 says \"x\"\n1 hears \"x\"");
 }
 
 #[test]
 fn a_client_that_leaves_takes_its_held_requests_along() {
-    play("b down\nb breaks\n1 says SET foo 1\n1 leaves\nb up\nwait 200\n2 says GET foo\nb2 hears GET foo\nb2 says :1\n2 hears :1");
+    play(
+        "b down\nb breaks\n1 says SET foo 1\n1 leaves\nb up\nwait 200\n2 says GET foo\nb2 hears GET foo\nb2 says :1\n2 hears :1",
+    );
 }
 
 #[test]

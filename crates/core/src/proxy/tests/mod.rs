@@ -11,6 +11,7 @@
 //! wait 20                        milliseconds pass
 //! 1 leaves | 1 ends | 1 closed   client 1 resets | closes its side | must have been closed by the gateway
 //! 1 stuck | 1 reads              client 1 stops | starts to take bytes
+//! drain                          from now on a client goes once it has all its replies
 //! ```
 //! Connections to one node are named a, a2, a3 … in the order in which they were made.
 
@@ -31,7 +32,10 @@ enum Cut {
     Nowhere,
     Everywhere,
     /// Input `line` is cut in two at this byte.
-    At { line: usize, byte: usize },
+    At {
+        line: usize,
+        byte: usize,
+    },
 }
 
 struct Client {
@@ -56,6 +60,7 @@ struct World {
     made: BTreeMap<char, usize>,
     down: HashSet<char>,
     learned: usize,
+    draining: bool,
     cut: Cut,
 }
 
@@ -77,7 +82,11 @@ fn run_with(settings: Settings, script: &str) {
 
 /// What `X says …` stands for: a request where X is a client, a reply where it is a node.
 fn encoded(said: &str, line: &str) -> Vec<u8> {
-    if line.trim_start().starts_with(|first: char| first.is_ascii_digit()) { request(said) } else { reply(said) }
+    if line.trim_start().starts_with(|first: char| first.is_ascii_digit()) {
+        request(said)
+    } else {
+        reply(said)
+    }
 }
 
 fn unescape(text: &str) -> Vec<u8> {
@@ -92,7 +101,8 @@ fn request(text: &str) -> Vec<u8> {
         return unescape(text);
     }
     let mut frame = Vec::new();
-    Writer::new(&mut frame, Proto::Two).request(text.split(' ').map(str::as_bytes).collect::<Vec<_>>().into_iter());
+    Writer::new(&mut frame, Proto::Two)
+        .request(text.split(' ').map(str::as_bytes).collect::<Vec<_>>().into_iter());
     frame
 }
 
@@ -119,7 +129,11 @@ fn map(text: &str) -> Topology {
     for word in text.split_whitespace() {
         match word.split_once('-') {
             Some((from, to)) => {
-                owned.push((from.parse().expect("a slot"), to.parse().expect("a slot"), nodes.len() as u16 - 1));
+                owned.push((
+                    from.parse().expect("a slot"),
+                    to.parse().expect("a slot"),
+                    nodes.len() as u16 - 1,
+                ));
             }
             None => {
                 let name = word.chars().next().expect("a name");
@@ -142,6 +156,7 @@ impl World {
             made: BTreeMap::new(),
             down: HashSet::new(),
             learned: 0,
+            draining: false,
             cut,
         }
     }
@@ -154,7 +169,12 @@ impl World {
             }
         }
         for (name, client) in &self.clients {
-            assert!(client.heard.is_empty(), "{:?}: {name} also heard {}", self.cut, client.heard.escape_ascii());
+            assert!(
+                client.heard.is_empty(),
+                "{:?}: {name} also heard {}",
+                self.cut,
+                client.heard.escape_ascii()
+            );
         }
         for (name, node) in &self.upstreams {
             assert!(node.heard.is_empty(), "{:?}: {name} also heard {}", self.cut, node.heard.escape_ascii());
@@ -170,8 +190,16 @@ impl World {
                 self.event(|proxy| proxy.adopt(topology));
             }
             ("wait", millis) => self.wait(millis.parse().expect("milliseconds")),
-            ("learned", _) => assert!(std::mem::take(&mut self.learned) > 0, "line {at}: nobody asked for a map"),
-            (who, _) if who.starts_with(|first: char| first.is_ascii_digit()) => self.client(at, who, verb, what),
+            ("drain", _) => {
+                self.draining = true;
+                self.event(Proxy::drain);
+            }
+            ("learned", _) => {
+                assert!(std::mem::take(&mut self.learned) > 0, "line {at}: nobody asked for a map")
+            }
+            (who, _) if who.starts_with(|first: char| first.is_ascii_digit()) => {
+                self.client(at, who, verb, what)
+            }
             (who, _) => self.node(at, who, verb, what),
         }
     }
@@ -187,9 +215,11 @@ impl World {
     fn client(&mut self, at: usize, who: &str, verb: &str, what: &str) {
         if !self.clients.contains_key(who) {
             let number: u64 = who.parse().expect("a number");
-            let (peer, local) = (SocketAddr::from(([10, 1, 0, 1], number as u16)), SocketAddr::from(([10, 2, 0, 1], 7010)));
+            let (peer, local) =
+                (SocketAddr::from(([10, 1, 0, 1], number as u16)), SocketAddr::from(([10, 2, 0, 1], 7010)));
             let id = self.proxy.client_opened(number, peer, local);
-            self.clients.insert(who.to_owned(), Client { id, heard: Vec::new(), closed: false, stuck: false });
+            self.clients
+                .insert(who.to_owned(), Client { id, heard: Vec::new(), closed: false, stuck: false });
         }
         let client = self.clients.get_mut(who).expect("it was just made");
         let id = client.id;
@@ -219,17 +249,20 @@ impl World {
             "down" => drop(self.down.insert(name)),
             "up" => drop(self.down.remove(&name)),
             "says" => {
-                let id = self.upstreams.get(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
+                let id =
+                    self.upstreams.get(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
                 for piece in self.pieces(at, &reply(what)) {
                     self.event(|proxy| proxy.pipe_bytes(id, &piece));
                 }
             }
             "hears" => {
-                let node = self.upstreams.get_mut(who).unwrap_or_else(|| panic!("line {at}: no connection {who}"));
+                let node =
+                    self.upstreams.get_mut(who).unwrap_or_else(|| panic!("line {at}: no connection {who}"));
                 hears(&mut node.heard, &request(what), at, who, self.cut);
             }
             "breaks" => {
-                let id = self.upstreams.remove(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
+                let id =
+                    self.upstreams.remove(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
                 self.event(|proxy| proxy.pipe_lost(id, "it broke"));
             }
             other => panic!("line {at}: what is `{other}`?"),
@@ -281,7 +314,10 @@ impl World {
             }
             Output::ClosePipe(id) => self.upstreams.retain(|_, upstream| upstream.id != id),
             Output::CloseClient(id) => {
-                self.clients.values_mut().filter(|client| client.id == id).for_each(|client| client.closed = true);
+                self.clients
+                    .values_mut()
+                    .filter(|client| client.id == id)
+                    .for_each(|client| client.closed = true);
             }
             Output::Learn => self.learned += 1,
             Output::Gather { session, seq, .. } => self.proxy.answer(session, seq, b"$8\r\ngathered\r\n"),
@@ -316,6 +352,9 @@ impl World {
             busy |= !bytes.is_empty();
             client.heard.extend_from_slice(&bytes);
             self.proxy.client_wrote(client.id, bytes.len());
+            if self.draining && self.proxy.client_is_idle(client.id) {
+                self.proxy.client_dismissed(client.id);
+            }
         }
         busy
     }

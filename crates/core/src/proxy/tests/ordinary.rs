@@ -1,6 +1,6 @@
 //! Requests when nothing goes wrong.
 
-use super::{run, run_with};
+use super::{Cut, World, run, run_with};
 use crate::proxy::Settings;
 
 /// foo is in slot 12182 (b), bar in 5061 (a), hello in 866 (a), world in 9059 (b).
@@ -12,7 +12,9 @@ fn play(script: &str) {
 
 #[test]
 fn a_request_goes_to_its_slots_primary() {
-    play("1 says GET foo\nb hears GET foo\nb says \"x\"\n1 hears \"x\"\n1 says SET bar 1\na hears SET bar 1\na says +OK\n1 hears +OK");
+    play(
+        "1 says GET foo\nb hears GET foo\nb says \"x\"\n1 hears \"x\"\n1 says SET bar 1\na hears SET bar 1\na says +OK\n1 hears +OK",
+    );
 }
 
 #[test]
@@ -41,7 +43,9 @@ fn a_pipeline_in_one_piece() {
 
 #[test]
 fn inline_commands() {
-    play("1 says !PING\\r\\n\\r\\nget foo\\r\\n\nb hears get foo\n1 hears +PONG\nb says \"x\"\n1 hears \"x\"");
+    play(
+        "1 says !PING\\r\\n\\r\\nget foo\\r\\n\nb hears get foo\n1 hears +PONG\nb says \"x\"\n1 hears \"x\"",
+    );
     play("1 says !SET foo \"a b\\r\\n\n1 hears -ERR Protocol error: unbalanced quotes in request\n1 closed");
     play("1 says !POST / HTTP/1.1\\r\\n\n1 closed");
 }
@@ -54,17 +58,27 @@ fn split_commands_are_put_together() {
          1 hears *4\\r\\n$1\\r\\nf\\r\\n$1\\r\\nb\\r\\n$-1\\r\\n$1\\r\\nw",
     );
     play("1 says DEL foo bar\na hears DEL bar\nb hears DEL foo\na says :1\nb says :1\n1 hears :2");
-    play("1 says MSET foo 1 bar 2\na hears MSET bar 2\nb hears MSET foo 1\na says +OK\nb says +OK\n1 hears +OK");
-    play("1 says MSET foo 1 bar 2\na hears MSET bar 2\nb hears MSET foo 1\na says -OOM x\nb says +OK\n1 hears -OOM x");
+    play(
+        "1 says MSET foo 1 bar 2\na hears MSET bar 2\nb hears MSET foo 1\na says +OK\nb says +OK\n1 hears +OK",
+    );
+    play(
+        "1 says MSET foo 1 bar 2\na hears MSET bar 2\nb hears MSET foo 1\na says -OOM x\nb says +OK\n1 hears -OOM x",
+    );
     play("1 says MSET foo 1 bar\n1 hears -ERR wrong number of arguments for 'mset' command");
-    play("1 says MGET {t}1 {t}2\nb hears MGET {t}1 {t}2\nb says *2\\r\\n:1\\r\\n:2\n1 hears *2\\r\\n:1\\r\\n:2");
+    play(
+        "1 says MGET {t}1 {t}2\nb hears MGET {t}1 {t}2\nb says *2\\r\\n:1\\r\\n:2\n1 hears *2\\r\\n:1\\r\\n:2",
+    );
 }
 
 #[test]
 fn every_primary_is_asked() {
     play("1 says DBSIZE\na hears DBSIZE\nb hears DBSIZE\na says :40\nb says :2\n1 hears :42");
-    play("1 says FLUSHALL ASYNC\na hears FLUSHALL ASYNC\nb hears FLUSHALL ASYNC\na says +OK\nb says +OK\n1 hears +OK");
-    play("1 says KEYS *\na hears KEYS *\nb hears KEYS *\na says *1\\r\\n$1\\r\\na\nb says *0\n1 hears *1\\r\\n$1\\r\\na");
+    play(
+        "1 says FLUSHALL ASYNC\na hears FLUSHALL ASYNC\nb hears FLUSHALL ASYNC\na says +OK\nb says +OK\n1 hears +OK",
+    );
+    play(
+        "1 says KEYS *\na hears KEYS *\nb hears KEYS *\na says *1\\r\\n$1\\r\\na\nb says *0\n1 hears *1\\r\\n$1\\r\\na",
+    );
     play(
         "1 says RANDOMKEY\na hears RANDOMKEY\na hears DBSIZE\nb hears RANDOMKEY\nb hears DBSIZE\n\
          a says $-1\na says :0\nb says \"k\"\nb says :9\n1 hears \"k\"",
@@ -121,8 +135,12 @@ fn a_password_is_asked_for() {
 #[test]
 fn the_last_words_are_answered() {
     play("1 says GET foo\n1 ends\nb hears GET foo\nb says \"x\"\n1 hears \"x\"\n1 closed");
-    play("1 says GET foo\n1 says QUIT\n1 says PING\nb hears GET foo\nb says \"x\"\n1 hears \"x\"\n1 hears +OK\n1 closed");
-    play("1 says GET foo\n1 leaves\nb hears GET foo\nb says \"x\"\n2 says GET foo\nb hears GET foo\nb says \"y\"\n2 hears \"y\"");
+    play(
+        "1 says GET foo\n1 says QUIT\n1 says PING\nb hears GET foo\nb says \"x\"\n1 hears \"x\"\n1 hears +OK\n1 closed",
+    );
+    play(
+        "1 says GET foo\n1 leaves\nb hears GET foo\nb says \"x\"\n2 says GET foo\nb hears GET foo\nb says \"y\"\n2 hears \"y\"",
+    );
 }
 
 #[test]
@@ -142,4 +160,17 @@ fn large_requests_have_a_lane() {
          a hears GET bar\na says $-1\n1 hears $-1"
     );
     run_with(settings, &script);
+}
+
+#[test]
+fn a_drain_answers_what_was_sent_before_it_closes() {
+    play(
+        "1 says SET foo 1\n2 says PING\n2 hears +PONG\nb hears SET foo 1\n1 says !*2\\r\\n$3\\r\\nGET\\r\\n\ndrain\n2 closed\n\
+         1 says !$3\\r\\nfoo\\r\\n\nb hears GET foo\nb says +OK\n1 hears +OK\nb says \"1\"\n1 hears \"1\"\n1 closed",
+    );
+    // More than may be under way at a time: what was read and waits its turn is answered too.
+    let many = "*2\\r\\n$3\\r\\nGET\\r\\n$3\\r\\nfoo\\r\\n".repeat(1500);
+    let answers = "b hears GET foo\nb says :1\n1 hears :1\n".repeat(1500);
+    let script = format!("{MAP}1 says {many}\ndrain\n{answers}1 closed");
+    World::new(Settings::default(), Cut::Nowhere).play(&script);
 }
