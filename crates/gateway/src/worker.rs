@@ -212,7 +212,12 @@ impl Worker {
         let number = self.shared.next_number.fetch_add(1, Ordering::Relaxed);
         let id = self.proxy.client_opened(number, peer, local);
         match Connection::register(&self.poll, fd, CLIENT | id.as_u64(), EventFlags::IN) {
-            Ok(connection) => put(&mut self.clients, id.index(), connection),
+            Ok(connection) => {
+                // A client that the proxy forgot in this turn may still be in its place: this closes it.
+                if put(&mut self.clients, id.index(), connection).is_some() {
+                    self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, %peer, "a client could not be registered");
                 self.shared.clients.fetch_sub(1, Ordering::Relaxed);
@@ -411,7 +416,7 @@ impl Worker {
         };
         let wanted = if open { EventFlags::IN } else { EventFlags::OUT };
         match Connection::register(&self.poll, fd, PIPE | id.as_u64(), wanted) {
-            Ok(connection) => put(&mut self.pipes, id.index(), connection),
+            Ok(connection) => drop(put(&mut self.pipes, id.index(), connection)),
             Err(error) => return self.proxy.pipe_lost(id, &error.to_string()),
         }
         if open {
@@ -489,11 +494,12 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
-fn put(list: &mut Vec<Option<Connection>>, index: usize, connection: Connection) {
+/// Puts a connection in its place; returns what was there.
+fn put(list: &mut Vec<Option<Connection>>, index: usize, connection: Connection) -> Option<Connection> {
     if list.len() <= index {
         list.resize_with(index + 1, || None);
     }
-    list[index] = Some(connection);
+    list[index].replace(connection)
 }
 
 fn find(list: &[Option<Connection>], index: usize, token: u64) -> Option<&Connection> {
