@@ -130,7 +130,7 @@ impl Proxy {
             Work::Greeting => self.greeted(id, reply),
             Work::Asking => {}
             Work::Probe => self.probed(id, &ticket, reply),
-            Work::Body => self.streamed(id, &ticket, reply),
+            Work::Body => self.streamed(id, &ticket, reply, midway),
         }
     }
 

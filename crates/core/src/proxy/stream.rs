@@ -125,10 +125,12 @@ impl Proxy {
             }
             Phase::Body(lane) => self.stream_body(id, lane),
             Phase::Discarding => {
-                let (taken, done) = passed(&mut stream.scan, &session.inbox);
+                let (taken, passed) = pass(&mut stream.scan, &session.inbox);
                 session.inbox.drain(..taken);
-                if done {
-                    self.end_stream(id);
+                match passed {
+                    Passed::End => self.end_stream(id),
+                    Passed::Part => {}
+                    Passed::Nonsense => self.break_off(id),
                 }
             }
             Phase::Probing(_) | Phase::Awaiting(_) => {}
@@ -211,12 +213,13 @@ impl Proxy {
         if pipe.out.unsent() >= MAX_WAITING {
             return;
         }
-        let (taken, done) = passed(&mut stream.scan, &session.inbox);
+        let (taken, passed) = pass(&mut stream.scan, &session.inbox);
         if taken > 0 {
             pipe.out.push(&session.inbox[..taken], &mut self.pool);
             session.inbox.drain(..taken);
-            if done {
-                stream.phase = Phase::Awaiting(lane);
+            match passed {
+                Passed::End => stream.phase = Phase::Awaiting(lane),
+                Passed::Part | Passed::Nonsense => {} // the node will say what is wrong with it
             }
             self.touch_pipe(lane);
         }
@@ -279,31 +282,43 @@ impl Proxy {
         self.stream_step(id);
     }
 
-    /// The reply of a large request, or its last piece.
-    pub(super) fn streamed(&mut self, lane: PipeId, ticket: &Ticket, reply: &[u8]) {
+    /// The reply of a large request, or its last piece (`midway`).
+    pub(super) fn streamed(&mut self, lane: PipeId, ticket: &Ticket, reply: &[u8], midway: bool) {
         let addr = self.pipes.get(lane).map(|pipe| pipe.addr);
         let Some(stream) = self.sessions.get_mut(ticket.session).and_then(|session| session.stream.as_mut())
         else {
             return self.free_lane(lane);
         };
         let whole = stream.phase == Phase::Awaiting(lane);
-        let foreign = addr.is_some_and(|addr| judge(reply, addr.ip()) != Verdict::Deliver);
+        let error = !midway && reply.first() == Some(&b'-');
+        let foreign = error && addr.is_some_and(|addr| judge(reply, addr.ip()) != Verdict::Deliver);
+        let nonsense = error && reply.starts_with(b"-ERR Protocol error");
         if foreign {
             self.learn();
             let node = addr.map_or(String::new(), |addr| format!("node {addr}"));
             self.deliver_error(ticket, &ErrorReply::StreamBroken { node: &node });
-        } else if reply.first() == Some(&b'-') {
+        } else if error {
             self.deliver_whole(ticket, reply);
         } else {
             self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
         }
-        if whole {
+        if whole && !nonsense {
             self.end_stream(ticket.session);
             self.free_lane(lane);
         } else {
-            // Answered before its end: the node closes such a connection, and the rest has nowhere to go.
-            self.discard(ticket.session);
+            // The node closes such a connection, as it would have closed the client's.
+            self.break_off(ticket.session);
             self.close_pipe(lane);
+        }
+    }
+
+    /// A client's bytes can no longer be told apart: it is closed once it has all its replies.
+    fn break_off(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.stream = None;
+            session.inbox = Vec::new();
+            session.stop = Some(Stop::Closing);
+            self.touch_client(id);
         }
     }
 
@@ -426,12 +441,20 @@ fn streams(command: &Command) -> bool {
         && (command.treat == Treat::Channel || (command.treat == Treat::Slot && one_key))
 }
 
-/// How many of `bytes` belong to the request, and whether it ends there. Bytes that are no request are taken
-/// whole: the node will say so.
-fn passed(scan: &mut ReplyScan, bytes: &[u8]) -> (usize, bool) {
+/// What the bytes of a request led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    Part,
+    End,
+    /// They are no request: nobody can say where the next one starts.
+    Nonsense,
+}
+
+/// How many of `bytes` belong to the request, and what that led to.
+fn pass(scan: &mut ReplyScan, bytes: &[u8]) -> (usize, Passed) {
     match scan.advance(bytes) {
-        Ok(Scan::Done(len)) => (len, true),
-        Ok(Scan::More(len)) => (len, false),
-        Err(_) => (bytes.len(), false),
+        Ok(Scan::Done(len)) => (len, Passed::End),
+        Ok(Scan::More(len)) => (len, Passed::Part),
+        Err(_) => (bytes.len(), Passed::Nonsense),
     }
 }

@@ -1,6 +1,6 @@
 //! Requests when nodes move slots, refuse, break, or never come back.
 
-use super::{run, run_with};
+use super::{Cut, World, run, run_with};
 use crate::proxy::Settings;
 
 const MAP: &str = "map a 0-8191 b 8192-16383\n";
@@ -131,4 +131,38 @@ fn a_large_request_that_cannot_go_is_bounded() {
              may be larger than 64 bytes; send large values one by one\n1 closed"
         ),
     );
+}
+
+#[test]
+fn a_large_request_that_turns_into_nonsense_ends_the_connection() {
+    let body = "v".repeat(100);
+    let head = "*4\\r\\n$5\\r\\nLPUSH\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n";
+    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let start = format!("{MAP}1 says {head}\n1 says !{body}\\r\\n\nb2 hears EXISTS foo\nb2 says :0\n");
+    // The node says so before the request is whole, or at its end, or goes away without a word.
+    run_with(
+        settings(),
+        &format!(
+            "{start}1 says !nonsense\\r\\n\nb2 hears {head}{body}\\r\\nnonsense\\r\\n\n\
+             b2 says -ERR Protocol error: expected '$', got 'n'\n1 hears -ERR Protocol error: expected '$', got 'n'\n1 closed"
+        ),
+    );
+    run_with(
+        settings(),
+        &format!(
+            "{start}1 says !:5\\r\\n\nb2 hears {head}{body}\\r\\n:5\\r\\n\n\
+             b2 says -ERR Protocol error: expected '$', got ':'\n1 hears -ERR Protocol error: expected '$', got ':'\n1 closed"
+        ),
+    );
+}
+
+#[test]
+fn a_large_request_whose_reply_is_torn_ends_the_connection() {
+    let body = "v".repeat(100);
+    let set = format!("*3\\r\\n$6\\r\\nGETSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n");
+    let (head, rest) = set.split_at(50);
+    World::new(Settings { ordinary: 64, ..Settings::default() }, Cut::Nowhere).play(&format!(
+        "{MAP}1 says {head}\n1 says !{rest}\nb2 hears EXISTS foo\nb2 says :1\nb2 hears {set}\n\
+         b2 says $100\\r\\nhalf of it\n1 hears $100\\r\\nhalf of it\nb2 breaks\n1 closed"
+    ));
 }
