@@ -22,7 +22,7 @@ pub enum ProtocolError {
     #[error("Protocol error: invalid bulk length")]
     Length,
     /// Something else stands where `$` should.
-    #[error("Protocol error: expected '$', got '{}'", char::from(*.0))]
+    #[error("Protocol error: expected '$', got '{}'", one_line(*.0))]
     ExpectedBulk(u8),
     /// An inline command's quotes do not match.
     #[error("Protocol error: unbalanced quotes in request")]
@@ -39,6 +39,14 @@ pub enum ProtocolError {
     /// A node's reply has a length that is no number or out of bounds.
     #[error("reply has an invalid length line")]
     ReplyLength,
+}
+
+/// A byte in an error text, which must not end the line.
+fn one_line(byte: u8) -> char {
+    match byte {
+        b'\r' | b'\n' => ' ',
+        other => char::from(other),
+    }
 }
 
 /// An error reply that the gateway makes itself. `Display` is the line without `-` and CRLF.

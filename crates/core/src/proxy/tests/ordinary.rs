@@ -110,6 +110,8 @@ fn errors_in_the_servers_words() {
     play("1 says SELECT 1\n1 hears -ERR DB index is out of range");
     play("1 says MULTI\n1 hears -ERR evenkeel: 'multi' is not supported through the gateway yet");
     play("1 says *1\\r\\nx\\r\\n\n1 hears -ERR Protocol error: expected '$', got 'x'\n1 closed");
+    play("1 says Host: x\n1 closed");
+    play("1 says post\n1 closed");
 }
 
 #[test]
