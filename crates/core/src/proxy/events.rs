@@ -96,6 +96,9 @@ impl Proxy {
         session.out.sent(bytes);
         session.out.release(bytes, &mut self.pool);
         let unsent = session.out.unsent();
+        if unsent == 0 {
+            session.held_up = 0;
+        }
         let done = unsent == 0
             && session.under_way() == 0
             && (session.stop == Some(Stop::Closing) || (session.ended && !session.to_resume));
@@ -194,16 +197,20 @@ impl Proxy {
         self.touch_client(id); // the shell looks again whether to read it
     }
 
-    /// Time passed: asks again for what is held, gives up what was held too long, drops who reads too slowly.
+    /// Time passed: asks again for what is held, gives up what was held too long and who does not answer, drops who
+    /// reads too slowly.
     pub fn tick(&mut self) {
         self.release_held();
+        self.abandon_hung();
         let (now, patience) = (self.now.steady, self.settings.slow_reader);
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };
             let Some((client, since)) = pipe.stalled_by else { continue };
-            if now.saturating_sub(since) > patience {
+            let before = self.sessions.get(client).map_or(0, |session| session.held_up);
+            let stalled = now.saturating_sub(since);
+            if before + stalled > patience && pipe.others_wait(client) {
                 self.evict(client, "it did not read its replies while others waited behind it");
-            } else if now.saturating_sub(since) > STALL && pipe.purpose == Purpose::Shared {
+            } else if stalled > STALL && pipe.purpose == Purpose::Shared {
                 self.replace_shared(id);
             }
         }
@@ -237,8 +244,13 @@ impl Proxy {
         }
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get_mut(id) else { continue };
-            if pipe.stalled_by.is_some_and(|(session, _)| session == client) {
+            if let Some((_, since)) = pipe.stalled_by.filter(|(session, _)| *session == client) {
                 pipe.stalled_by = None;
+                if pipe.others_wait(client)
+                    && let Some(session) = self.sessions.get_mut(client)
+                {
+                    session.held_up += self.now.steady.saturating_sub(since);
+                }
                 self.touch_pipe(id);
                 self.pipe_bytes(id, &[]);
             }

@@ -75,7 +75,7 @@ pub struct Settings {
     pub ordinary: u64,
     /// Largest reply that is put together from several nodes, in bytes.
     pub merged: usize,
-    /// How long a client may leave its replies unread while others wait behind it, in microseconds.
+    /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
 
@@ -89,7 +89,7 @@ impl Default for Settings {
             collect: 64 * 1024 * 1024,
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
-            slow_reader: 10_000_000,
+            slow_reader: 2_000_000,
         }
     }
 }

@@ -166,3 +166,50 @@ fn a_large_request_whose_reply_is_torn_ends_the_connection() {
          b2 says $100\\r\\nhalf of it\n1 hears $100\\r\\nhalf of it\nb2 breaks\n1 closed"
     ));
 }
+
+#[test]
+fn a_node_that_hangs_without_a_slot_is_given_up_later_too() {
+    // The connection is so new that it is not given up when the map changes.
+    run_with(
+        Settings::default(),
+        &format!(
+            "{MAP}1 says GET foo\nb hears GET foo\nwait 100\nmap a 0-16383 b\nwait 300\n2 says SET hello 1\na hears SET hello 1\n\
+             a says +OK\n2 hears +OK\nwait 500\na hears GET foo\na says \"x\"\n1 hears \"x\""
+        ),
+    );
+}
+
+#[test]
+fn who_does_not_read_stops_others_for_a_bounded_time_only() {
+    let megabytes = |count: usize| "x".repeat(count * 1_000_000);
+    let script = |behind: &str, then: &str| {
+        format!(
+            "{MAP}1 stuck\n1 says GET foo\nb hears GET foo\n{behind}b says $60000000\\r\\n{}\nb says {}\n{then}",
+            megabytes(20),
+            megabytes(20)
+        )
+    };
+    let whole = format!(
+        "1 hears $60000000\\r\\n{}\\r\\n{}\\r\\n{}",
+        megabytes(20),
+        megabytes(20),
+        "x".repeat(19_999_996)
+    );
+    let rest = format!("b says {}\n", "x".repeat(19_999_996));
+    for (behind, then) in [
+        // Others wait: two seconds, then it is closed and they have their answers.
+        (
+            "2 says INCR world\nb hears INCR world\n",
+            format!("wait 2100\n1 closed\n{rest}b says :1\n2 hears :1\n"),
+        ),
+        // Nobody waits: it may take its time, and who comes later has a connection of its own.
+        (
+            "",
+            format!(
+                "wait 20000\n2 says INCR world\nb2 hears INCR world\nb2 says :1\n2 hears :1\n1 reads\n{rest}{whole}"
+            ),
+        ),
+    ] {
+        World::new(Settings::default(), Cut::Nowhere).play(&script(behind, &then));
+    }
+}
