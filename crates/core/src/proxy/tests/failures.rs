@@ -213,3 +213,38 @@ fn who_does_not_read_stops_others_for_a_bounded_time_only() {
         World::new(Settings::default(), Cut::Nowhere).play(&script(behind, &then));
     }
 }
+
+#[test]
+fn a_large_request_is_sent_again_where_that_is_safe() {
+    let body = "v".repeat(100);
+    let set = format!("*3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n");
+    // By characters of the script: the head ends in the middle of the value.
+    let (head, rest) = set.split_at(80);
+    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let probed = format!("{MAP}1 says {head}\nb2 hears EXISTS foo\nb2 says :0\nb2 hears {head}\n");
+    // The slot moved while it was on its way.
+    run_with(
+        settings(),
+        &format!(
+            "{probed}1 says !{rest}\nb2 hears !{rest}\nb2 says -MOVED 12182 10.0.0.97:7000\nmap a 0-16383 b\nwait 30\n\
+             a2 hears EXISTS foo\na2 says :0\na2 hears {set}\na2 says +OK\n1 hears +OK\n1 says PING\n1 hears +PONG"
+        ),
+    );
+    // The node was lost before it had all of it.
+    run_with(
+        settings(),
+        &format!(
+            "{probed}b2 breaks\nwait 30\nb3 hears EXISTS foo\nb3 says :0\nb3 hears {head}\n1 says !{rest}\nb3 hears !{rest}\n\
+             b3 says +OK\n1 hears +OK"
+        ),
+    );
+    // It had all of it: nobody knows.
+    run_with(
+        settings(),
+        &format!(
+            "{probed}1 says !{rest}\nb2 hears !{rest}\nb2 breaks\n1 hears -UNCERTAIN the connection to node 10.0.0.98:7000 \
+             was lost after this command was sent: it may or may not have been applied; read before you repeat it\n\
+             1 says PING\n1 hears +PONG"
+        ),
+    );
+}
