@@ -218,3 +218,16 @@ fn reset_waits_for_what_is_under_way_on_the_other_protocols_connection() {
          b hears GET foo\nb says :1\n1 hears :1",
     );
 }
+
+#[test]
+fn a_client_that_closed_its_side_while_it_waited_for_room_is_answered() {
+    let value = "v".repeat(1_000_000);
+    let many = |line: &str| format!("{line}\n").repeat(17);
+    World::new(Settings::default(), Cut::Nowhere).play(&format!(
+        "{MAP}{}2 says GET foo\n2 ends\n{}{}b hears GET foo\nb says :7\n2 hears :7\n2 closed\n{}",
+        many(&format!("1 says SET foo {value}")),
+        many(&format!("b hears SET foo {value}")),
+        many("b says +OK"),
+        many("1 hears +OK"),
+    ));
+}
