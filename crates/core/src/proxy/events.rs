@@ -101,8 +101,11 @@ impl Proxy {
         }
         let done = unsent == 0
             && session.under_way() == 0
-            && (session.stop == Some(Stop::Closing)
-                || (session.ended && session.stop.is_none() && !session.to_resume));
+            && match session.stop {
+                Some(Stop::Closing) => true,
+                // It closed its side, and nothing that it sent still waits to be admitted.
+                stop => session.ended && !session.to_resume && stop.is_none(),
+            };
         let thirsty = session.stop == Some(Stop::Output) && unsent <= MAX_OUTPUT / 2;
         let flows = session.stalls > 0 && unsent <= self.settings.ahead / 2;
         if done {

@@ -129,6 +129,7 @@ impl Proxy {
             pipe.dirty = true;
             self.dirty_pipes.push(id);
         }
+        self.note_sent(id, &ticket);
     }
 
     /// Sends a request wherever its slot's primary is now, or holds it.

@@ -1,5 +1,6 @@
 //! Puts the replies of several nodes together into one.
 
+use super::pipe::Resend;
 use super::scan::Walk;
 use super::session::End;
 use super::{MergeId, Proxy, SessionId};
@@ -30,6 +31,7 @@ pub(crate) struct Merge {
     pub(super) born: u64,
     pub(super) proto: Proto,
     pub(super) policy: Policy,
+    resend: Resend,
     parts: Vec<Option<Vec<u8>>>,
     left: usize,
     bytes: usize,
@@ -42,9 +44,10 @@ impl Merge {
         born: u64,
         proto: Proto,
         policy: Policy,
+        resend: Resend,
         parts: usize,
     ) -> Self {
-        Merge { session, seq, born, proto, policy, parts: vec![None; parts], left: parts, bytes: 0 }
+        Merge { session, seq, born, proto, policy, resend, parts: vec![None; parts], left: parts, bytes: 0 }
     }
 }
 
@@ -97,8 +100,11 @@ impl Proxy {
 
     fn fold(&mut self, merge: &Merge, out: &mut Vec<u8>) {
         let parts: Vec<&[u8]> = merge.parts.iter().map(|part| part.as_deref().unwrap_or_default()).collect();
-        if let Some(error) = parts.iter().find(|part| part.first() == Some(&b'-')) {
-            return out.extend_from_slice(error); // parts that are done stay done
+        if let Some(error) = parts.iter().find(|part| is_error(part)) {
+            return match merge.resend {
+                Resend::Yes => out.extend_from_slice(error),
+                Resend::Never => fail_write(&parts, error, out),
+            };
         }
         let mut writer = Writer::new(out, merge.proto);
         let done = match &merge.policy {
@@ -141,6 +147,21 @@ impl Proxy {
         debug_assert!(proto == Proto::Two || proto == Proto::Three);
         writer.null();
         Some(())
+    }
+}
+
+fn is_error(part: &[u8]) -> bool {
+    part.first() == Some(&b'-')
+}
+
+/// Parts that are done stay done: where one is (or may be), the reply must not say that nothing was applied.
+fn fail_write(parts: &[&[u8]], first: &[u8], out: &mut Vec<u8>) {
+    let undone = |part: &[u8]| part.starts_with(b"-UNAVAILABLE ");
+    let other = parts.iter().find(|part| is_error(part) && !undone(part));
+    match other {
+        Some(error) => out.extend_from_slice(error),
+        None if parts.iter().all(|part| undone(part)) => out.extend_from_slice(first),
+        None => Writer::new(out, Proto::Two).error(ErrorReply::Partly),
     }
 }
 

@@ -24,6 +24,7 @@ mod forward;
 mod info;
 mod local;
 mod merge;
+mod order;
 mod park;
 mod pipe;
 mod redirect;
@@ -45,6 +46,7 @@ use crate::topology::Topology;
 use arena::{Arena, Id};
 use buffer::Pool;
 use merge::Merge;
+use order::Strays;
 use park::Park;
 use pipe::{Pipe, Shared};
 use session::Session;
@@ -144,6 +146,7 @@ pub struct Proxy {
     merges: Arena<Merge>,
     pool: Pool,
     park: Park,
+    strays: Strays,
     topology: Arc<Topology>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
     epoch: u32,
@@ -178,6 +181,7 @@ impl Proxy {
     pub fn new(settings: Settings, seed: u64) -> Self {
         Proxy {
             park: Park::new(settings.hold_bytes),
+            strays: Strays::default(),
             settings,
             now: Clock::default(),
             sessions: Arena::default(),

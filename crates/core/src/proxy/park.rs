@@ -3,12 +3,13 @@
 //! What is here was never sent, or was refused before it was executed, or only reads. It goes out in the order in
 //! which it came; of one client and one slot nothing goes before an earlier one.
 
+use super::order::conflict;
 use super::pipe::{State, Ticket, Work};
 use super::upstream::Way;
 use super::{Proxy, SessionId};
 use crate::metric::Metric;
 use crate::resp::ErrorReply;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Most requests held, whatever their size.
 const MAX_HELD: usize = 200_000;
@@ -26,6 +27,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Park {
     held: VecDeque<Held>,
+    /// How many of them are of one client and one slot.
+    counts: HashMap<(SessionId, u16), u32>,
     bytes: usize,
     limit: usize,
     next_due: Option<u64>,
@@ -55,20 +58,68 @@ impl Park {
 
     /// A client is gone: what it still wanted is not sent.
     pub(super) fn forget(&mut self, session: SessionId) {
-        let bytes = &mut self.bytes;
-        self.held.retain(|held| {
-            let keep = held.ticket.session != session || matches!(held.ticket.work, Work::Part { .. });
-            if !keep {
-                *bytes -= held.frame.len();
+        let mut kept = VecDeque::new();
+        for held in std::mem::take(&mut self.held) {
+            if held.ticket.session == session && !matches!(held.ticket.work, Work::Part { .. }) {
+                self.left(&held);
+            } else {
+                kept.push_back(held);
             }
-            keep
-        });
+        }
+        self.held = kept;
     }
 
+    /// Whether something of the same client and slot is held.
+    pub(super) fn holds(&self, ticket: &Ticket) -> bool {
+        self.counts.contains_key(&(ticket.session, ticket.slot))
+    }
+
+    /// Takes out a request of the same client and slot that came before and must not be executed after it.
+    pub(super) fn take_earlier(&mut self, than: &Ticket) -> Option<Ticket> {
+        if !self.holds(than) {
+            return None;
+        }
+        let at = self.held.iter().position(|held| {
+            is_of_the_same(&held.ticket, than)
+                && than.is_after(held.ticket.seq)
+                && conflict(than, &held.ticket)
+        })?;
+        let held = self.held.remove(at)?;
+        self.left(&held);
+        Some(held.ticket)
+    }
+
+    /// Holds one more: behind those of its client and slot that came before it, whichever got here first.
     fn push(&mut self, held: Held) {
         self.bytes += held.frame.len();
         self.next_due = Some(self.next_due.map_or(held.due, |due| due.min(held.due)));
-        self.held.push_back(held);
+        let ticket = &held.ticket;
+        let later = |other: &Held| is_of_the_same(&other.ticket, ticket) && other.ticket.is_after(ticket.seq);
+        let place = if self.holds(ticket) { self.held.iter().position(later) } else { None };
+        *self.counts.entry((ticket.session, ticket.slot)).or_default() += 1;
+        match place {
+            Some(at) => self.held.insert(at, held),
+            None => self.held.push_back(held),
+        }
+    }
+
+    /// Forgets what was taken out of `held`.
+    fn left(&mut self, held: &Held) {
+        self.bytes -= held.frame.len();
+        let order = (held.ticket.session, held.ticket.slot);
+        if let Some(count) = self.counts.get_mut(&order) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&order);
+            }
+        }
+    }
+
+    /// Takes everything out.
+    fn take(&mut self) -> VecDeque<Held> {
+        (self.bytes, self.next_due) = (0, None);
+        self.counts.clear();
+        std::mem::take(&mut self.held)
     }
 }
 
@@ -108,9 +159,7 @@ impl Proxy {
         if self.park.next_due.is_none_or(|due| due > now) && !self.park_is_late() {
             return;
         }
-        let mut held = std::mem::take(&mut self.park.held);
-        self.park.bytes = 0;
-        self.park.next_due = None;
+        let mut held = self.park.take();
         let mut behind: HashSet<(SessionId, u16)> = HashSet::new();
         for item in held.drain(..) {
             let order = (item.ticket.session, item.ticket.slot);
@@ -134,10 +183,13 @@ impl Proxy {
             self.nobody_waits(&item.ticket);
             return true;
         };
-        if item.due > now {
+        if item.due > now || !self.first_are_back(item.ticket.session) {
             return false;
         }
         let Way::Pipe(pipe) = self.way(item.ticket.slot, proto) else { return false };
+        if !self.follows_its_own(&item.ticket, pipe) {
+            return false;
+        }
         let open = self.pipes.get(pipe).is_some_and(|pipe| pipe.state == State::Open && pipe.has_room());
         if open {
             self.add(Metric::Retries, 1);
@@ -146,4 +198,8 @@ impl Proxy {
         }
         open
     }
+}
+
+fn is_of_the_same(one: &Ticket, other: &Ticket) -> bool {
+    (one.session, one.slot) == (other.session, other.slot)
 }

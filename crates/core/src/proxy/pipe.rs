@@ -56,6 +56,13 @@ pub(crate) struct Ticket {
     pub(crate) born: u64,
 }
 
+impl Ticket {
+    /// Whether it came after the request of the same client that has this sequence number.
+    pub(crate) fn is_after(&self, seq: u32) -> bool {
+        self.seq.wrapping_sub(seq) as i32 > 0
+    }
+}
+
 /// What a pipe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {

@@ -59,6 +59,7 @@ impl Proxy {
         let Some(ticket) = pipe.tickets.front().copied() else { return };
         let frame = pipe.out.front(ticket.len as usize).to_vec();
         pipe.pop(&mut self.pool);
+        self.note_back(&ticket);
         let ticket = Ticket { tries: ticket.tries.saturating_add(1), ..ticket };
         if let Some(session) = self.sessions.get_mut(ticket.session) {
             session.astray = true;
@@ -97,6 +98,10 @@ impl Proxy {
             }
         };
         match way {
+            // Behind what was refused before it and is held, or on its way to another node.
+            Way::Pipe(pipe) if self.park.holds(&ticket) || !self.follows_its_own(&ticket, pipe) => {
+                self.hold(Ticket { tries: 0, ..ticket }, frame, self.now.steady);
+            }
             Way::Pipe(pipe) => {
                 if asking == Asking::Yes {
                     let preface = Ticket {
@@ -156,6 +161,7 @@ impl Proxy {
             let fate = pipe.fate(&ticket);
             let frame = pipe.out.front(ticket.len as usize).to_vec();
             pipe.pop(&mut self.pool);
+            self.note_back(&ticket);
             pipe.midway = false;
             match (fate, ticket.work) {
                 (Fate::Nobody, _) => {}

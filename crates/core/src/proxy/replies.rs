@@ -131,6 +131,10 @@ impl Proxy {
         let Some(ticket) = pipe.pop(&mut self.pool) else {
             return self.lose_pipe(id, "it answered without being asked");
         };
+        self.note_back(&ticket);
+        if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
+            self.fail_overtaken(&ticket);
+        }
         match ticket.work {
             Work::Whole if midway => {
                 self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);

@@ -42,8 +42,10 @@ impl Proxy {
         let wanted = count_of(&options);
         let walk = Walk { slot, options, wanted, keys: Vec::new(), found: 0 };
         let frame = walk.request(node_cursor);
-        let Some((_, ticket)) = self.begin_merge(id, Policy::Walk(walk), 1) else { return Admit::Yes };
-        self.dispatch(Ticket { slot, resend: Resend::Yes, ..ticket }, &frame);
+        let Some((_, ticket)) = self.begin_merge(id, Policy::Walk(walk), Resend::Yes, 1) else {
+            return Admit::Yes;
+        };
+        self.dispatch(Ticket { slot, ..ticket }, &frame);
         Admit::Yes
     }
 

@@ -62,6 +62,8 @@ pub struct Session {
     pub(crate) stream: Option<Box<Stream>>,
     /// Which map its requests under way were routed by.
     pub(crate) epoch: u32,
+    /// Requests that are where they were sent first (not asked again), and not answered yet.
+    pub(crate) first_sent: u32,
     /// Whether one of them is being asked elsewhere.
     pub(crate) astray: bool,
     /// Whether it closed its side: it still gets its replies.
@@ -128,6 +130,7 @@ impl Session {
             stop: None,
             stream: None,
             epoch: 0,
+            first_sent: 0,
             astray: false,
             ended: false,
             next: 0,

@@ -2,7 +2,7 @@
 
 use super::forward::{Admit, resend};
 use super::merge::{Merge, Policy};
-use super::pipe::{Ticket, Work};
+use super::pipe::{Resend, Ticket, Work};
 use super::upstream::Way;
 use super::{MergeId, Proxy, SessionId};
 use crate::command::{Command, Fold, Split};
@@ -72,8 +72,8 @@ impl Proxy {
             Split::Sum => Policy::Sum,
         };
         let runs: Vec<&[(u16, u32)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
-        let Some((merge, mut ticket)) = self.begin_merge(id, policy, runs.len()) else { return };
-        ticket.resend = resend(command.access);
+        let resend = resend(command.access);
+        let Some((merge, ticket)) = self.begin_merge(id, policy, resend, runs.len()) else { return };
         let mut frame = Vec::new();
         for (part, run) in runs.into_iter().enumerate() {
             frame.clear();
@@ -112,10 +112,10 @@ impl Proxy {
         }
         let frames: &[&[u8]] = if fold == Fold::Weighted { &[RANDOMKEY, DBSIZE] } else { &[frame] };
         let parts = primaries.len() * frames.len();
-        let Some((merge, mut ticket)) = self.begin_merge(id, Policy::Every(fold), parts) else {
+        let (policy, resend) = (Policy::Every(fold), resend(command.access));
+        let Some((merge, ticket)) = self.begin_merge(id, policy, resend, parts) else {
             return Admit::Yes;
         };
-        ticket.resend = resend(command.access);
         for (place, (_, lowest)) in primaries.into_iter().enumerate() {
             for (at, frame) in frames.iter().enumerate() {
                 let work = Work::Part { merge, part: (place * frames.len() + at) as u32 };
@@ -130,19 +130,20 @@ impl Proxy {
         &mut self,
         id: SessionId,
         policy: Policy,
+        resend: Resend,
         parts: usize,
     ) -> Option<(MergeId, Ticket)> {
         let session = self.sessions.get_mut(id)?;
         let (seq, proto, born) = (session.admit(), session.proto, self.now.steady);
         self.add(Metric::Split, 1);
-        let merge = self.merges.insert(Merge::new(id, seq, born, proto, policy, parts));
+        let merge = self.merges.insert(Merge::new(id, seq, born, proto, policy, resend, parts));
         let ticket = Ticket {
             session: id,
             seq,
             len: 0,
             slot: 0,
             tries: 0,
-            resend: super::pipe::Resend::Yes,
+            resend,
             work: Work::Part { merge, part: 0 },
             born,
         };

@@ -73,7 +73,8 @@ impl Proxy {
         self.retire(id);
         for (ticket, frame) in self.rescue(id, client) {
             self.add(Metric::Retries, 1);
-            self.dispatch(ticket, &frame);
+            self.note_back(&ticket);
+            self.dispatch(Ticket { tries: ticket.tries.saturating_add(1), ..ticket }, &frame);
         }
     }
 

@@ -102,6 +102,8 @@ pub enum ErrorReply<'a> {
     HoldFull { slot: Option<u16>, node: &'a str },
     /// A write was sent and its connection was lost.
     Uncertain { node: &'a str },
+    /// A write of keys in several slots was done in some of them and could not be done in others.
+    Partly,
     /// The connection broke while a large request was being streamed; nothing was applied.
     StreamBroken { node: &'a str },
     /// A request that cannot be streamed is larger than the gateway collects.
@@ -190,6 +192,9 @@ impl ErrorReply<'_> {
                 out,
                 "UNCERTAIN the connection to {node} was lost after this command was sent: it may or may not have \
                  been applied; read before you repeat it"
+            ),
+            ErrorReply::Partly => out.write_str(
+                "UNCERTAIN some keys of this command were written and others could not be; read before you repeat it",
             ),
             ErrorReply::StreamBroken { node } => write!(
                 out,

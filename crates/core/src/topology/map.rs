@@ -25,6 +25,8 @@ pub struct Node {
 pub struct Topology {
     nodes: Vec<Node>,
     owners: Box<[u16]>,
+    /// Every owner with its lowest slot.
+    primaries: Box<[(NodeIndex, u16)]>,
 }
 
 /// No owner is known.
@@ -33,14 +35,25 @@ const NOBODY: u16 = u16::MAX;
 impl Topology {
     /// A map in which nobody owns anything.
     pub fn empty() -> Self {
-        Topology { nodes: Vec::new(), owners: vec![NOBODY; usize::from(SLOTS)].into() }
+        Topology {
+            nodes: Vec::new(),
+            owners: vec![NOBODY; usize::from(SLOTS)].into(),
+            primaries: Box::default(),
+        }
     }
 
     /// A map of `nodes` (at most 65534) in which `owner` tells the owner of each slot.
     pub fn new(nodes: Vec<Node>, owner: impl Fn(u16) -> Option<NodeIndex>) -> Self {
         debug_assert!(nodes.len() < usize::from(NOBODY));
-        let owners = (0..SLOTS).map(|slot| owner(slot).map_or(NOBODY, |node| node.0)).collect();
-        Topology { nodes, owners }
+        let owners: Box<[u16]> = (0..SLOTS).map(|slot| owner(slot).map_or(NOBODY, |node| node.0)).collect();
+        let mut seen = vec![false; nodes.len()];
+        let mut primaries = Vec::new();
+        for (slot, owner) in owners.iter().enumerate().filter(|(_, owner)| **owner != NOBODY) {
+            if !std::mem::replace(&mut seen[usize::from(*owner)], true) {
+                primaries.push((NodeIndex(*owner), slot as u16));
+            }
+        }
+        Topology { nodes, owners, primaries: primaries.into() }
     }
 
     /// The primary that owns a slot.
@@ -64,21 +77,12 @@ impl Topology {
 
     /// Every primary that owns a slot, with its lowest slot, in the order of these.
     pub fn primaries(&self) -> Vec<(NodeIndex, u16)> {
-        let mut seen = vec![false; self.nodes.len()];
-        let mut found = Vec::new();
-        for slot in 0..SLOTS {
-            if let Some(node) = self.owner(slot)
-                && !std::mem::replace(&mut seen[usize::from(node.0)], true)
-            {
-                found.push((node, slot));
-            }
-        }
-        found
+        self.primaries.to_vec()
     }
 
     /// The lowest slot above `slot` whose owner is neither nobody nor the owner of `slot` or of a lower slot.
     pub fn next_primary(&self, slot: u16) -> Option<u16> {
-        self.primaries().into_iter().map(|(_, lowest)| lowest).find(|lowest| *lowest > slot)
+        self.primaries.iter().map(|(_, lowest)| *lowest).find(|lowest| *lowest > slot)
     }
 
     /// Number of slots with an owner.

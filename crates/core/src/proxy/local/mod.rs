@@ -80,6 +80,14 @@ impl Proxy {
     /// Back to how the connection began (`networking.c`: `resetCommand`).
     fn reset(&mut self, id: SessionId) -> Admit {
         let locked = self.settings.client_password.is_some();
+        // What is under way is answered in RESP3 still, and RESP2 goes another way: see `hello`.
+        if let Some(session) = self.sessions.get_mut(id)
+            && session.proto != Proto::Two
+            && session.under_way() > 0
+        {
+            session.stop = Some(Stop::Quiet);
+            return Admit::Stopped;
+        }
         let admit = self.reply_with(id, |out| out.simple("RESET"));
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)

@@ -272,3 +272,87 @@ fn a_large_request_is_sent_again_where_that_is_safe() {
         ),
     );
 }
+
+#[test]
+fn what_is_held_is_not_overtaken_by_what_is_redirected() {
+    // The first is held, the second is told where to go: it goes behind the first.
+    play(
+        "1 says SET foo 1\n1 says SET foo 2\nb hears SET foo 1\nb hears SET foo 2\nb says -CLUSTERDOWN x\n\
+         b says -MOVED 12182 10.0.0.97:7000\nwait 30\nb hears SET foo 1\nb hears SET foo 2\nb says +OK\nb says :2\n\
+         1 hears +OK\n1 hears :2",
+    );
+}
+
+#[test]
+fn what_is_held_waits_for_the_fate_of_what_was_sent_behind_it() {
+    play(
+        "1 says SET foo 1\n1 says SET foo 2\nb hears SET foo 1\nb hears SET foo 2\nb says -CLUSTERDOWN x\nwait 100\n\
+         b says -CLUSTERDOWN x\nwait 30\nb hears SET foo 1\nb hears SET foo 2\nb says -CLUSTERDOWN x\nwait 100\n\
+         b says -CLUSTERDOWN x\nwait 100\nb hears SET foo 1\nb hears SET foo 2\nb says :1\nb says :2\n1 hears :1\n1 hears :2",
+    );
+}
+
+#[test]
+fn what_was_overtaken_is_not_executed() {
+    play(
+        "1 says SET foo 1\n1 says SET foo 2\n1 says GET bar\nb hears SET foo 1\nb hears SET foo 2\na hears GET bar\n\
+         b says -CLUSTERDOWN x\nb says +OK\na says :7\nwait 100\n1 hears -UNAVAILABLE slot 12182, node 10.0.0.98:7000 could \
+         not serve this for 0.0 s (a later command of this connection overtook it); nothing was applied, try again\n\
+         1 hears +OK\n1 hears :7",
+    );
+    // Where both only read, nobody can tell.
+    play(
+        "1 says GET foo\n1 says GET foo\nb hears GET foo\nb hears GET foo\nb says -CLUSTERDOWN x\nb says :2\nwait 100\n\
+         b hears GET foo\nb says :1\n1 hears :1\n1 hears :2",
+    );
+}
+
+#[test]
+fn a_split_write_that_is_half_done_does_not_say_that_nothing_was_applied() {
+    let settings = || Settings { hold: 100_000, ..Settings::default() };
+    run_with(
+        settings(),
+        &format!(
+            "{MAP}b down\nb breaks\n1 says MSET foo 1 bar 2\na hears MSET bar 2\na says +OK\nwait 201\n1 hears -UNCERTAIN \
+             some keys of this command were written and others could not be; read before you repeat it"
+        ),
+    );
+    run_with(
+        settings(),
+        &format!(
+            "{MAP}a down\nb down\na breaks\nb breaks\n1 says MSET foo 1 bar 2\nwait 201\n1 hears -UNAVAILABLE slot 5061, \
+             node 10.0.0.97:7000 could not serve this for 0.1 s (connection refused); nothing was applied, try again"
+        ),
+    );
+    run_with(
+        settings(),
+        &format!(
+            "{MAP}b down\nb breaks\n1 says MGET foo bar\na hears MGET bar\na says *1\\r\\n:2\nwait 201\n1 hears -UNAVAILABLE \
+             slot 12182, node 10.0.0.98:7000 could not serve this for 0.1 s (connection refused); nothing was applied, try \
+             again"
+        ),
+    );
+}
+
+#[test]
+fn reset_waits_for_what_is_under_way_on_the_other_protocols_connection() {
+    play(
+        "1 says HELLO 3\n1 hears %7\\r\\n$6\\r\\nserver\\r\\n$5\\r\\nredis\\r\\n$7\\r\\nversion\\r\\n$6\\r\\n7.2.99\\r\\n$5\\r\\nproto\\r\\n:3\\r\\n\
+         $2\\r\\nid\\r\\n:1\\r\\n$4\\r\\nmode\\r\\n$7\\r\\ncluster\\r\\n$4\\r\\nrole\\r\\n$6\\r\\nmaster\\r\\n$7\\r\\nmodules\\r\\n*0\n\
+         1 says SET foo 1\n1 says RESET\n1 says GET foo\nb2 hears SET foo 1\nb2 says +OK\n1 hears +OK\n1 hears +RESET\n\
+         b hears GET foo\nb says :1\n1 hears :1",
+    );
+}
+
+#[test]
+fn a_client_that_closed_its_side_while_it_waited_for_room_is_answered() {
+    let value = "v".repeat(1_000_000);
+    let many = |line: &str| format!("{line}\n").repeat(17);
+    World::new(Settings::default(), Cut::Nowhere).play(&format!(
+        "{MAP}{}2 says GET foo\n2 ends\n{}{}b hears GET foo\nb says :7\n2 hears :7\n2 closed\n{}",
+        many(&format!("1 says SET foo {value}")),
+        many(&format!("b hears SET foo {value}")),
+        many("b says +OK"),
+        many("1 hears +OK"),
+    ));
+}

@@ -1,0 +1,94 @@
+//! Keeps one client's requests for one slot in order when some of them have to be asked again.
+//!
+//! A pipeline is on its way when its first request is refused, so what is behind may be refused too, or not. Requests
+//! that are asked again go out in their order, and none before all that was sent first is answered: only then is it
+//! known what was executed already. A request that a later one of its client has overtaken is not executed at all.
+
+use super::pipe::{Resend, Ticket, Work};
+use super::{PipeId, Proxy, SessionId};
+use crate::resp::ErrorReply;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// Requests of one client for one slot that were asked again and are not answered yet: all on one pipe.
+#[derive(Debug)]
+struct Stray {
+    pipe: PipeId,
+    count: u32,
+    /// Sequence number of the last of them.
+    last: u32,
+}
+
+/// The strays of one worker. Empty unless something is being asked again.
+#[derive(Debug, Default)]
+pub(super) struct Strays(HashMap<(SessionId, u16), Stray>);
+
+impl Proxy {
+    /// A request was put on a pipe.
+    #[inline]
+    pub(super) fn note_sent(&mut self, pipe: PipeId, ticket: &Ticket) {
+        match ticket.work {
+            Work::Whole | Work::Part { .. } if ticket.tries > 0 => {
+                let new = Stray { pipe, count: 0, last: ticket.seq };
+                let stray = self.strays.0.entry((ticket.session, ticket.slot)).or_insert(new);
+                (stray.count, stray.last) = (stray.count + 1, ticket.seq);
+            }
+            Work::Whole | Work::Part { .. } => {
+                if let Some(session) = self.sessions.get_mut(ticket.session) {
+                    session.first_sent += 1;
+                }
+            }
+            Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {}
+        }
+    }
+
+    /// A request was taken off its pipe: answered, refused or lost.
+    #[inline]
+    pub(super) fn note_back(&mut self, ticket: &Ticket) {
+        match ticket.work {
+            Work::Whole | Work::Part { .. } if ticket.tries > 0 => {
+                if let Entry::Occupied(mut stray) = self.strays.0.entry((ticket.session, ticket.slot)) {
+                    stray.get_mut().count -= 1;
+                    if stray.get().count == 0 {
+                        stray.remove();
+                    }
+                }
+            }
+            Work::Whole | Work::Part { .. } => {
+                if let Some(session) = self.sessions.get_mut(ticket.session) {
+                    session.first_sent -= 1;
+                }
+            }
+            Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {}
+        }
+    }
+
+    /// Whether a request that is asked again would get to this pipe behind all that came before it, and before all
+    /// that came after.
+    pub(super) fn follows_its_own(&self, ticket: &Ticket, pipe: PipeId) -> bool {
+        let stray = self.strays.0.get(&(ticket.session, ticket.slot));
+        stray.is_none_or(|stray| stray.pipe == pipe && ticket.is_after(stray.last))
+    }
+
+    /// Whether everything that a client sent is answered, but for what is being asked again.
+    pub(super) fn first_are_back(&self, session: SessionId) -> bool {
+        self.sessions.get(session).is_none_or(|session| session.first_sent == 0)
+    }
+
+    /// A request was executed: what its client asked of this slot before and is still held must not be executed after
+    /// it, unless both only read.
+    pub(super) fn fail_overtaken(&mut self, by: &Ticket) {
+        while let Some(ticket) = self.park.take_earlier(by) {
+            let node = self.place(ticket.slot);
+            let waited_ms = self.now.steady.saturating_sub(ticket.born) / 1000;
+            let because = "a later command of this connection overtook it";
+            let error = ErrorReply::Unavailable { slot: Some(ticket.slot), node: &node, waited_ms, because };
+            self.fail(&ticket, &error);
+        }
+    }
+}
+
+/// Whether it matters in which order two requests are executed.
+pub(super) fn conflict(one: &Ticket, other: &Ticket) -> bool {
+    one.resend == Resend::Never || other.resend == Resend::Never
+}
