@@ -177,8 +177,7 @@ impl<E: Engine> Loop<E> {
     fn publish(&mut self, look: &Look, judgement: &Judgement) {
         let now = now_ms();
         let gateways: Vec<Gateway> = self.gateways.iter().map(|gateway| gateway.borrow().clone()).collect();
-        let mut status =
-            report(&self.frame, self.said.stage, &self.desired, look, judgement, gateways, Vec::new(), now);
+        let mut status = report(&self.frame, self.said.stage, &self.desired, look, judgement, gateways, now);
         if status.health == Health::Ok || now > self.frame.since_ms + FORMING {
             self.said.stage = Stage::Formed;
         }

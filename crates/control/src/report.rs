@@ -5,7 +5,7 @@
 use evenkeel_core::plan::{Desired, Duty, Facts, Judgement, NodeName, Process, Seen, State};
 
 use crate::observe::Look;
-use crate::status::{self, Event, Gateway, Health, Node, Role, Status};
+use crate::status::{self, Gateway, Health, Node, Role, Status};
 use crate::vitals::Vitals;
 
 /// What is said about the service as a whole, and does not change from look to look.
@@ -22,7 +22,7 @@ pub(crate) enum Stage {
     Formed,
 }
 
-/// The status of this moment.
+/// The status of this moment, without its events: they are the journal's.
 pub(crate) fn report(
     frame: &Frame,
     stage: Stage,
@@ -30,7 +30,6 @@ pub(crate) fn report(
     look: &Look,
     judgement: &Judgement,
     gateways: Vec<Gateway>,
-    events: Vec<Event>,
     now: u64,
 ) -> Status {
     let nodes: Vec<Node> = desired
@@ -54,7 +53,7 @@ pub(crate) fn report(
         slots_served: judgement.served.count(),
         nodes,
         gateways,
-        events,
+        events: Vec::new(),
     }
 }
 

@@ -8,40 +8,40 @@ use evenkeel_core::plan::{Duty, Link, NodeId};
 
 /// The figures of one server at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Vitals {
+pub(crate) struct Vitals {
     /// Identity of this run of the process.
-    pub run_id: String,
+    pub(crate) run_id: String,
     /// Process id.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Seconds since it started.
-    pub uptime_s: u64,
+    pub(crate) uptime_s: u64,
     /// Whether it is still reading its data.
-    pub loading: bool,
+    pub(crate) loading: bool,
     /// Whether it calls itself a replica.
-    pub replica: bool,
+    pub(crate) replica: bool,
     /// Whether a replica's link is up.
-    pub link_up: bool,
+    pub(crate) link_up: bool,
     /// Seconds that a replica's link has been down; `None` when it was never up.
-    pub link_down_s: Option<u64>,
+    pub(crate) link_down_s: Option<u64>,
     /// Replicas attached to a primary.
-    pub attached: u64,
+    pub(crate) attached: u64,
     /// Position in the replication stream.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Number of keys.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Memory used and its limit, in bytes.
-    pub memory: (u64, u64),
+    pub(crate) memory: (u64, u64),
     /// Commands a second.
-    pub ops_per_s: f64,
+    pub(crate) ops_per_s: f64,
     /// Client connections.
-    pub clients: u64,
+    pub(crate) clients: u64,
     /// Something that the server itself complains about.
-    pub complaint: Option<String>,
+    pub(crate) complaint: Option<String>,
 }
 
 impl Vitals {
     /// Reads the text of `INFO`; what is missing is zero.
-    pub fn parse(text: &str) -> Vitals {
+    pub(crate) fn parse(text: &str) -> Vitals {
         let fields: HashMap<&str, &str> =
             text.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
         let number = |key: &str| fields.get(key).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);

@@ -107,7 +107,7 @@ async fn every_state_is_shown_and_escaped() {
         ),
         (
             web_fixtures::primary_down(),
-            &["slots served", "killed by signal 9", "not serving", "asked to take over"],
+            &["slots served", "killed by signal 9", "node-7002 is down", "asked to take over"],
         ),
         (web_fixtures::starting(), &["so far", "Owned by nobody", "10922–16383", "It does not answer"]),
         (

@@ -194,7 +194,7 @@ async fn shows_and_updates(page: WebDriver, served: &Served) -> Result<(), std::
     served.show(web_fixtures::primary_down());
     until(&page, "#verdict h1", "Down. 10 923 of 16 384 slots served").await;
     until(&page, "#verdict p", "node-7002 was killed by signal 9").await;
-    until(&page, "#slots .legend", "not serving").await;
+    until(&page, "#slots .legend", "node-7002, down").await;
     until(&page, "#timeline", "asked to take over").await;
     assert_eq!(number(&page, "window.sameDocument").await, 1.0);
     assert_eq!(number(&page, "document.querySelector('#older').open ? 1 : 0").await, 1.0);

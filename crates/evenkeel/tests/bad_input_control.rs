@@ -1,5 +1,7 @@
 //! What a person or a machine can get wrong: each has a clear error, and nothing is lost.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod common;
 
 use std::net::TcpListener;

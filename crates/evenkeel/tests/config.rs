@@ -1,5 +1,7 @@
 //! `evenkeel check`: what is in force is printed, what cannot be meant is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::process::{Command, Output};
 
 fn check(text: &str, args: &[&str]) -> Output {

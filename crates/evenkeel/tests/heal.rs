@@ -1,6 +1,8 @@
 //! Servers die by SIGKILL: a replica, a primary, both roles in turn, several at once. Data that a living copy had
 //! is still there, and nobody restarts empty over it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -183,6 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn any_bytes_are_taken_without_panic() {
+        let alphabet = b"+-:$*0129\r\na\xff";
+        for seed in 0..20_000u64 {
+            let pick =
+                |at: u64| alphabet[(crate::noise::mix(seed << 8 | at) % alphabet.len() as u64) as usize];
+            let bytes: Vec<u8> = (0..seed % 24).map(pick).collect();
+            if let Ok(Some((_, len))) = reply(&bytes) {
+                assert!(len <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
     fn an_errors_code_is_its_first_word() {
         assert_eq!(error_code(b"MOVED 12 127.0.0.1:7001"), "MOVED");
         assert_eq!(error_code(b"OOM command not allowed"), "OOM");

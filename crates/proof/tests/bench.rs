@@ -85,6 +85,18 @@ fn a_full_server_is_not_filled_up() {
 }
 
 #[test]
+fn a_full_disk_is_named_and_the_keys_are_removed() {
+    let (server, dir) = (Server::start(&[]), tempfile::tempdir().unwrap());
+    let full = dir.path().join("results-raw-set-client1.txt");
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    let line =
+        format!("--sizes 16..64 --seconds 0.2 --addr {} --out {}", server.addr(), dir.path().display());
+    let error = run(args(&line)).unwrap_err();
+    assert!(matches!(&error, BenchError::Write { path, .. } if *path == full), "{error}");
+    assert_eq!(server.ask("DBSIZE"), ":0");
+}
+
+#[test]
 fn logins_are_checked_before_anything_is_written() {
     let (server, dir) = (Server::start(&["--requirepass", "secret word"]), tempfile::tempdir().unwrap());
     let file = dir.path().join("password");
@@ -114,7 +126,9 @@ fn nobody_there_is_a_clear_error() {
 
 #[test]
 fn a_cluster_node_that_serves_half_of_the_slots_fails_half_of_the_requests() {
-    let server = Server::start(&["--cluster-enabled", "yes"]);
+    // Without a bus port of its own the server adds 10000 to its port, which may be no port.
+    let bus = free_port().to_string();
+    let server = Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
     assert_eq!(server.ask("CLUSTER ADDSLOTSRANGE 0 8191"), "+OK");
     assert_eq!(server.ask("CONFIG SET cluster-require-full-coverage no"), "+OK");
     // The node waits a moment before it calls a cluster with slots up.
@@ -184,6 +198,7 @@ fn wrong_values_are_found_and_loud() {
 #[test]
 fn errors_closed_connections_and_missing_values_are_counted_by_kind() {
     let addr = store(|value, number| match number % 100 {
+        5 => Act::Say(b"-MOVED 1 127.0.0.1:1\r\n".to_vec()),
         10 => Act::Say(b"-LOADING Redis is loading\r\n".to_vec()),
         20 => Act::Say(b"$-1\r\n".to_vec()),
         30 => Act::SayAndClose(bulk(&value)[..20].to_vec()),
@@ -194,10 +209,11 @@ fn errors_closed_connections_and_missing_values_are_counted_by_kind() {
     let (outcome, report) = measure(&addr, "--pipeline 4");
     assert_eq!(outcome, Outcome::Failures);
     let kinds = &report["totals"]["errors_by_kind"];
-    for kind in ["LOADING", "missing value", "connection lost", "unexpected reply"] {
+    for kind in ["MOVED", "LOADING", "missing value", "connection lost", "unexpected reply"] {
         assert!(kinds[kind]["count"].as_u64().unwrap_or(0) > 0, "{kind} in {kinds}");
     }
     assert_eq!(kinds["LOADING"]["example"], "LOADING Redis is loading");
+    assert!(report["remarks"].to_string().contains("gateway"), "{}", report["remarks"]);
     let get = &report["sizes"][0]["get"];
     assert!(get["requests"].as_u64().unwrap() > 100, "it went on after lost connections: {get}");
     let counted: u64 =

@@ -33,7 +33,7 @@ pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
     for (wanted, seen) in picture.nodes().filter(|(_, seen)| seen.is_dead()) {
         match picture.standing(wanted.addr, None) {
             Standing::Owner { id, slots } => {
-                replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots })
+                replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots });
             }
             Standing::Idle => rejoin(picture, plan, wanted, seen),
             Standing::Unknown => start_unknown(picture, plan, wanted, seen),

@@ -18,8 +18,6 @@ mod create;
 mod heal;
 mod judge;
 mod picture;
-mod slots;
-mod view;
 #[cfg(test)]
 mod world;
 
@@ -27,9 +25,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
+pub use crate::topology::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, SLOTS, Slots, ViewError, parse_view};
 pub use judge::{Judgement, judge};
-pub use slots::{SLOTS, Slots};
-pub use view::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, ViewError, parse_view};
 
 use crate::config::{Config, Millis};
 use picture::Picture;

@@ -556,6 +556,7 @@ fn run(seed: u64, shards: usize, replicas: usize, persistence: Persistence) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how many worlds are tried is said from outside")]
 fn the_planner_comes_to_rest_without_breaking_a_rule() {
     let seeds = std::env::var("EVENKEEL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
     for seed in 1..=seeds {

@@ -32,6 +32,7 @@ mod request;
 mod scan;
 mod session;
 mod split;
+mod stall;
 mod stream;
 mod upstream;
 
@@ -75,6 +76,8 @@ pub struct Settings {
     pub ordinary: u64,
     /// Largest reply that is put together from several nodes, in bytes.
     pub merged: usize,
+    /// Unread reply bytes of one client after which the pipe that brings more is not read on.
+    pub ahead: usize,
     /// How long a client may leave its replies unread while others wait behind it, in microseconds.
     pub slow_reader: u64,
 }
@@ -89,7 +92,8 @@ impl Default for Settings {
             collect: 64 * 1024 * 1024,
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
-            slow_reader: 10_000_000,
+            ahead: 8 * 1024 * 1024,
+            slow_reader: 5_000_000,
         }
     }
 }
@@ -104,9 +108,10 @@ pub struct Clock {
 }
 
 /// What the shell must do besides moving bytes.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Connect to a node; then `pipe_opened` or `pipe_lost`.
+    /// Connect to the node at `addr`; then `pipe_opened` or `pipe_lost` with `pipe`.
     Connect { pipe: PipeId, addr: SocketAddr },
     /// Close a connection to a node that is forgotten here already.
     ClosePipe(PipeId),
@@ -114,19 +119,19 @@ pub enum Output {
     CloseClient(SessionId),
     /// Something does not fit the map: ask the nodes for a new one soon.
     Learn,
-    /// Ask all workers, then call [`Proxy::answer`] with the result.
+    /// Ask all workers for `what`, then call [`Proxy::answer`] with the result for request `seq` of `session`.
     Gather { what: Gather, session: SessionId, seq: u32 },
     /// Something that an operator should read in the log.
     Report(String),
 }
 
 /// What all workers have to be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`.
-    Clients,
+    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
+    Clients(Option<Vec<u64>>),
 }
 
 /// One worker's gateway.
@@ -141,6 +146,8 @@ pub struct Proxy {
     topology: Arc<Topology>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
     epoch: u32,
+    /// Addresses of the nodes that own slots.
+    primaries: Vec<SocketAddr>,
     /// Shared pipes by node index.
     shared: Vec<Shared>,
     links: HashMap<SocketAddr, Link>,
@@ -161,6 +168,8 @@ pub struct Proxy {
     version: String,
     dice: u64,
     draining: bool,
+    /// When idle memory was last given back, in microseconds.
+    trimmed: u64,
 }
 
 impl Proxy {
@@ -176,6 +185,7 @@ impl Proxy {
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
             epoch: 0,
+            primaries: Vec::new(),
             shared: Vec::new(),
             links: HashMap::new(),
             idle_lanes: Vec::new(),
@@ -191,6 +201,7 @@ impl Proxy {
             version: "7.0.0".to_owned(),
             dice: seed | 1,
             draining: false,
+            trimmed: 0,
         }
     }
 

@@ -6,6 +6,9 @@ use super::{PipeId, Proxy};
 use crate::metric::Metric;
 use crate::resp::{ReplyScan, Scan};
 
+/// Bytes of an error after which it is passed on unjudged.
+const LONG_ERROR: usize = 4 * 1024;
+
 impl Proxy {
     /// Bytes came from a node (none, when what came before may be looked at again).
     pub fn pipe_bytes(&mut self, id: PipeId, bytes: &[u8]) {
@@ -17,12 +20,11 @@ impl Proxy {
             if taken < bytes.len()
                 && let Some(pipe) = self.pipes.get_mut(id)
             {
-                pipe.inbox = self.pool.take(bytes.len() - taken);
-                pipe.inbox.extend_from_slice(&bytes[taken..]);
+                self.pool.extend(&mut pipe.inbox, &bytes[taken..]);
             }
         } else {
             let mut inbox = std::mem::take(&mut pipe.inbox);
-            inbox.extend_from_slice(bytes);
+            self.pool.extend(&mut inbox, bytes);
             let taken = self.replies(id, &inbox);
             match self.pipes.get_mut(id) {
                 Some(pipe) if taken < inbox.len() => {
@@ -79,12 +81,22 @@ impl Proxy {
     fn piece(&mut self, id: PipeId, piece: &[u8]) -> bool {
         let Some(pipe) = self.pipes.get_mut(id) else { return false };
         let Some(ticket) = pipe.tickets.front().copied() else { return false };
-        let kind = if pipe.midway { None } else { piece.first() };
+        // An error has to be judged, but none that asks for something is as long as this one would be.
+        let passes = match piece.first() {
+            None => false,
+            Some(_) if pipe.midway => true,
+            Some(b'-') => piece.len() > LONG_ERROR,
+            Some(kind) => *kind != b'>',
+        };
         match ticket.work {
-            Work::Whole | Work::Body if !piece.is_empty() && !matches!(kind, Some(b'-' | b'>')) => {
+            Work::Whole | Work::Body if passes => {
                 pipe.midway = true;
                 pipe.scanned = 0;
                 self.deliver_piece(id, &ticket, piece);
+                true
+            }
+            Work::Nobody => {
+                (pipe.midway, pipe.scanned) = (true, 0);
                 true
             }
             Work::Part { merge, part } if pipe.scanned > self.settings.merged => {
@@ -93,9 +105,7 @@ impl Proxy {
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
                 false
             }
-            Work::Whole | Work::Body | Work::Part { .. } | Work::Greeting | Work::Asking | Work::Probe => {
-                false
-            }
+            Work::Whole | Work::Body | Work::Part { .. } | Work::Greeting | Work::Probe => false,
         }
     }
 
@@ -128,7 +138,7 @@ impl Proxy {
             Work::Whole => self.deliver_whole(&ticket, reply),
             Work::Part { merge, part } => self.merge_part(merge, part, reply),
             Work::Greeting => self.greeted(id, reply),
-            Work::Asking => {}
+            Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
             Work::Body => self.streamed(id, &ticket, reply),
         }

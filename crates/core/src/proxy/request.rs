@@ -22,7 +22,7 @@ impl Proxy {
             let taken = self.pump(id, bytes);
             self.keep(id, &bytes[taken..]);
         } else {
-            session.inbox.extend_from_slice(bytes);
+            self.pool.extend(&mut session.inbox, bytes);
             self.pump_inbox(id);
         }
     }
@@ -51,10 +51,7 @@ impl Proxy {
         if rest.is_empty() || session.stop == Some(Stop::Closing) {
             return;
         }
-        if session.inbox.capacity() == 0 {
-            session.inbox = self.pool.take(rest.len());
-        }
-        session.inbox.extend_from_slice(rest);
+        self.pool.extend(&mut session.inbox, rest);
     }
 
     /// Admits as many requests of `bytes` as may be; returns how many bytes are done with.
@@ -177,7 +174,7 @@ impl Proxy {
     fn route(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
         match command.treat {
             Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
-            Treat::Slot => self.to_slot(id, command, frame, args),
+            Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
             Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
             Treat::Split(split) => self.split(id, command, split, frame, args),
@@ -185,6 +182,10 @@ impl Proxy {
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
+            Treat::Later if leaves_doubt(command) => {
+                self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
+                Admit::Yes
+            }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
         }
@@ -236,4 +237,10 @@ impl Proxy {
 /// Commands that need no AUTH (`server.c`: `CMD_NO_AUTH`).
 fn before_auth(command: &Command) -> bool {
     matches!(command.name, "auth" | "hello" | "quit" | "reset")
+}
+
+/// Commands after which the client means something else by what it sends next. It may be on its way already: where
+/// these are refused, the connection closes, or a transaction's commands would be executed one by one.
+fn leaves_doubt(command: &Command) -> bool {
+    matches!(command.name, "multi" | "client|reply")
 }

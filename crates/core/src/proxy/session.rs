@@ -11,10 +11,11 @@ use std::net::SocketAddr;
 pub(crate) const MAX_DEPTH: u32 = 1024;
 /// Unread reply bytes of one client after which no more of its requests are admitted.
 pub(crate) const MAX_OUTPUT: usize = 32 * 1024 * 1024;
-/// Unread reply bytes of one client after which the pipe that brings more is not read on.
-pub(crate) const MAX_AHEAD: usize = 8 * 1024 * 1024;
 /// Reply bytes that wait for an earlier reply after which the client is dropped.
 pub(crate) const MAX_STASH: usize = 256 * 1024 * 1024;
+
+/// Places for replies before their turn that a client keeps when it has none.
+const MAX_IDLE_ENTRIES: usize = 32;
 
 /// Why no more requests of a client are admitted at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,11 +234,8 @@ impl Stash {
             self.entries[index] = Entry::Growing { bytes: bytes.to_vec(), end };
             return;
         }
-        if self.bytes.capacity() == 0 {
-            self.bytes = pool.take(bytes.len());
-        }
         self.entries[index] = Entry::Whole { at: self.bytes.len() as u32, len: bytes.len() as u32 };
-        self.bytes.extend_from_slice(bytes);
+        pool.extend(&mut self.bytes, bytes);
     }
 
     /// Gives up what was handed on: all of it once nothing waits, else when most of it is dead.
@@ -247,6 +245,9 @@ impl Stash {
             self.bytes.clear();
             if self.entries.is_empty() {
                 pool.give(std::mem::take(&mut self.bytes));
+                if self.entries.capacity() > MAX_IDLE_ENTRIES {
+                    self.entries = VecDeque::new();
+                }
             }
         } else if self.bytes.len() > 256 * 1024 && live * 2 < self.bytes.len() {
             let mut kept = Vec::with_capacity(live);

@@ -190,7 +190,7 @@ impl Proxy {
             slot: 0,
             tries: 0,
             resend: Resend::Yes,
-            work: Work::Asking,
+            work: Work::Nobody,
             born: self.now.steady,
         };
         self.push_unkept(lane, b"*1\r\n$6\r\nASKING\r\n", ticket);
@@ -358,6 +358,9 @@ impl Proxy {
     fn end_stream(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.stream = None;
+            if session.inbox.is_empty() {
+                self.pool.give(std::mem::take(&mut session.inbox));
+            }
             self.lift(id);
         }
         if self.draining

@@ -5,7 +5,8 @@
 
 use super::{ProtocolError, number};
 
-/// Longest line of a reply that is not a bulk: errors and simple strings with room to spare.
+/// A line that is longer than this is passed over as it comes, where its kind allows (a script may answer with a
+/// status or an error of any length).
 const LINE: usize = 64 * 1024;
 
 /// What `ReplyScan::advance` found.
@@ -24,12 +25,14 @@ pub struct ReplyScan {
     todo: u64,
     /// Bytes still to come of the current bulk, its CRLF included.
     bulk: u64,
+    /// Whether the end of a long line is still to come.
+    line: bool,
 }
 
 impl ReplyScan {
     /// Whether a reply has begun and not ended.
     pub fn is_inside(&self) -> bool {
-        self.todo > 0 || self.bulk > 0
+        self.todo > 0 || self.bulk > 0 || self.line
     }
 
     /// Passes over as much of `bytes` as belongs to the current reply. Call again with what follows the
@@ -49,10 +52,20 @@ impl ReplyScan {
                     return Ok(Scan::More(at));
                 }
             }
+            if self.line {
+                at += self.long_line(&bytes[at..])?;
+                if self.line {
+                    return Ok(Scan::More(at));
+                }
+            }
             if self.todo == 0 {
                 return Ok(Scan::Done(at));
             }
             let Some((kind, text, next)) = header(bytes, at)? else {
+                if bytes.len() - at > LINE {
+                    self.enter_long_line(bytes[at])?;
+                    continue;
+                }
                 if fresh && at == 0 {
                     self.todo = 0; // nothing of the reply was taken: still at its start
                 }
@@ -60,6 +73,30 @@ impl ReplyScan {
             };
             self.enter(kind, text)?;
             at = next;
+        }
+    }
+
+    /// A line is so long that it is not waited for: it has to be one without a length.
+    fn enter_long_line(&mut self, kind: u8) -> Result<(), ProtocolError> {
+        match kind {
+            b'+' | b'-' | b':' | b',' | b'(' | b'#' | b'_' => {
+                (self.todo, self.line) = (self.todo - 1, true);
+                Ok(())
+            }
+            _ => Err(ProtocolError::ReplyLength),
+        }
+    }
+
+    /// Passes over a long line; returns how many bytes of it are here.
+    fn long_line(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
+        match memchr::memchr(b'\n', bytes) {
+            Some(end) if end > 0 && bytes[end - 1] == b'\r' => {
+                self.line = false;
+                Ok(end + 1)
+            }
+            Some(_) => Err(ProtocolError::ReplyLength),
+            // A CR at the end may belong to the line's end: it is looked at again with what follows.
+            None => Ok(bytes.len() - usize::from(bytes.last() == Some(&b'\r'))),
         }
     }
 
@@ -81,16 +118,18 @@ impl ReplyScan {
     }
 }
 
-/// The type byte, the text and the offset behind the line at `at`; `None` while it is not whole.
+/// A line's type byte, its text and the offset behind it.
+type Line<'a> = (u8, &'a [u8], usize);
+
+/// The line at `at`; `None` while it is not whole.
 #[inline]
-fn header(bytes: &[u8], at: usize) -> Result<Option<(u8, &[u8], usize)>, ProtocolError> {
+fn header(bytes: &[u8], at: usize) -> Result<Option<Line<'_>>, ProtocolError> {
     let rest = &bytes[at..];
     match memchr::memchr(b'\n', rest) {
         Some(end) if end >= 2 && rest[end - 1] == b'\r' => {
             Ok(Some((rest[0], &rest[1..end - 1], at + end + 1)))
         }
         Some(_) => Err(ProtocolError::ReplyLength),
-        None if rest.len() > LINE => Err(ProtocolError::ReplyLength),
         None => Ok(None),
     }
 }

@@ -1,7 +1,12 @@
 //! A real deployment for one test: its own directory, its own free ports, the real binary and real servers.
 //!
 //! Owns starting and cleaning up. Ends only what it started, by the program's own `down`.
-#![allow(dead_code, unreachable_pub)] // each test file uses its part of it
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part; a test fails by it"
+)]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -11,9 +11,13 @@ use crate::link::Door;
 ///
 /// Example: evenkeel bench --addr 127.0.0.1:7010 --quick --out results
 ///
-/// Writes results-set-clientN.txt, results-get-clientN.txt, results-raw-set-clientN.txt,
-/// results-raw-get-clientN.txt, report.html and report.json. Exit status: 0 everything was answered
-/// rightly, 1 it could not run, 3 some requests failed, 4 a GET answered a wrong value, 130 stopped early.
+/// Writes results-set-clientN.txt and results-get-clientN.txt (JSON, an object for each size: NUM OF BITS,
+/// ERROR PERCENTAGE, IOPS, LATENCY in seconds per request, BANDWIDTH in bits of values per second),
+/// results-raw-set-clientN.txt and results-raw-get-clientN.txt (JSON, an object for each 1000 requests),
+/// report.html and report.json.
+///
+/// Exit status: 0 everything was answered rightly, 1 it could not run, 3 some requests failed, 4 a GET
+/// answered a wrong value, 130 stopped early.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Address to measure
@@ -25,7 +29,7 @@ pub struct Args {
     /// 2 seconds for each instead
     #[arg(long, conflicts_with = "seconds")]
     pub quick: bool,
-    /// Connections, each with its own requests in flight (1 is what the older girs client had)
+    /// Connections, each with its own requests in flight; 1 shows the bare round trip
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub connections: u16,
     /// Requests in flight on each connection

@@ -108,7 +108,7 @@ impl Chart<'_> {
             if at % every == 0 {
                 let _ = write!(
                     out,
-                    r#"<text class="tick" x="{x:.1}" y="{}" text-anchor="middle">{}</text>"#,
+                    r#"<text class="tick size" x="{x:.1}" y="{}" text-anchor="middle">{}</text>"#,
                     BOTTOM + 21.0,
                     units::brief(size)
                 );

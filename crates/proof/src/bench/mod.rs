@@ -38,6 +38,7 @@ use args::{Afterwards, Output, Plan};
 use crew::Crew;
 use drive::Stop;
 use files::{Clock, Files};
+use keys::Memory;
 use machine::Machine;
 use progress::Progress;
 use report::{Arguments, Ending, Report, Target, Totals};
@@ -128,7 +129,8 @@ impl From<Outcome> for ExitCode {
 }
 
 /// Measures as the arguments say and writes the results. Blocks until it is done; it may be called from
-/// anywhere, also from within an asynchronous runtime (which it then blocks).
+/// anywhere, also from within an asynchronous runtime (which it then blocks). From then on the process takes
+/// Ctrl-C and SIGTERM as the wish to stop measuring.
 pub fn run(args: Args) -> Result<Outcome, BenchError> {
     // A thread of its own, because a runtime cannot wait inside another runtime.
     std::thread::scope(|scope| {
@@ -147,7 +149,7 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
     let machine = Machine::look();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::System)?;
-    let facts = greet(&runtime, &plan)?;
+    let (facts, memory) = greet(&runtime, &plan)?;
     let files = Files::create(&plan.out, plan.client, clock)?;
     let stop = listen_for_stop()?;
     let longest = plan.sizes.last().copied().unwrap_or(0);
@@ -157,7 +159,8 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
     progress.say(&introduction(&plan, &facts));
     let noise = Arc::new(Noise::new(seed, longest));
     let (sizes, remarks) = (Vec::new(), first_remarks(&facts));
-    let mut sweep = Sweep { plan: &plan, run: &run, noise, crew, files, progress, stop, sizes, remarks };
+    let mut sweep =
+        Sweep { plan: &plan, run: &run, noise, crew, files, progress, stop, memory, sizes, remarks };
     let swept = sweep.run(&runtime);
     sweep.progress.finish();
     let closed = sweep.files.finish();
@@ -165,7 +168,9 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
     let ending = if sweep.stopped() { Ending::Stopped } else { Ending::Complete };
     let Sweep { crew, files, progress, sizes, mut remarks, .. } = sweep;
     crew.end();
+    let totals = Totals::of(&sizes);
     remarks.extend(busy_generator(&plan, &sizes));
+    remarks.extend(sent_elsewhere(&totals));
     let report = Report {
         schema: 1,
         evenkeel: env!("CARGO_PKG_VERSION").to_owned(),
@@ -179,7 +184,7 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
         arguments: arguments(&plan),
         method: report::method(),
         remarks,
-        totals: Totals::of(&sizes),
+        totals,
         sizes,
     };
     let path = files.report(&report, &page::page(&report))?;
@@ -188,7 +193,7 @@ fn measure(args: &Args) -> Result<Outcome, BenchError> {
 }
 
 /// Connects once before anything is written, so that a wrong address or password is said at once.
-fn greet(runtime: &Runtime, plan: &Plan) -> Result<Facts, BenchError> {
+fn greet(runtime: &Runtime, plan: &Plan) -> Result<(Facts, Option<Memory>), BenchError> {
     let addr = &plan.door.addr;
     let failed = |lost: Lost| match lost {
         Lost::Refused(reason) => BenchError::Login { addr: addr.clone(), reason },
@@ -203,7 +208,7 @@ fn greet(runtime: &Runtime, plan: &Plan) -> Result<Facts, BenchError> {
             return Err(BenchError::Login { addr: addr.clone(), reason });
         }
         // A target that closes on INFO can still be measured; then less is known about it.
-        Ok(target::ask(&mut link, patience).await.map(|(facts, _)| facts).unwrap_or_default())
+        Ok(target::ask(&mut link, patience).await.unwrap_or_default())
     })
 }
 
@@ -274,6 +279,15 @@ fn busy_generator(plan: &Plan, sizes: &[report::SizeReport]) -> Option<String> {
     })
 }
 
+/// A node of a cluster has answered for itself only.
+fn sent_elsewhere(totals: &Totals) -> Option<String> {
+    totals.errors_by_kind.contains_key("MOVED").then(|| {
+        "The target sends requests elsewhere (MOVED): it is one node of a cluster, which a plain client cannot use \
+         as a whole. Measure the address of a gateway instead."
+            .to_owned()
+    })
+}
+
 fn arguments(plan: &Plan) -> Arguments {
     Arguments {
         seconds: plan.time.as_secs_f64(),
@@ -296,6 +310,9 @@ fn conclude(plan: &Plan, progress: &Progress, report: &Report, page: &std::path:
         if report.ending == Ending::Stopped { ", stopped early" } else { "" },
         page.display()
     ));
+    for remark in &report.remarks {
+        progress.say(remark);
+    }
     for (kind, failures) in &totals.errors_by_kind {
         progress.say(&format!("  {} × {kind}, first: {}", units::grouped(failures.count), failures.example));
     }

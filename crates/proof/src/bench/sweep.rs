@@ -34,6 +34,8 @@ pub(crate) struct Sweep<'a> {
     pub(crate) files: Files,
     pub(crate) progress: Progress,
     pub(crate) stop: Stop,
+    /// Memory of the target as it was last known.
+    pub(crate) memory: Option<Memory>,
     /// What is known so far.
     pub(crate) sizes: Vec<SizeReport>,
     /// What the reader should know.
@@ -52,7 +54,7 @@ impl Sweep<'_> {
             self.sizes.push(SizeReport { bytes, bits: bytes as u64 * 8, ..SizeReport::default() });
             let in_flight = self.plan.connections * (self.plan.depth(bytes) * bytes) as u64;
             let Some(keys) = room(memory, self.plan.data_per_size(), in_flight, bytes) else {
-                self.skip(bytes, memory);
+                self.skip(bytes, memory, in_flight);
                 continue;
             };
             let measured = self.size(bytes, keys);
@@ -148,6 +150,9 @@ impl Sweep<'_> {
     }
 
     fn remove(&mut self, bytes: usize) {
+        if self.stopped() {
+            self.progress.say("stopping early; the keys are being removed (once more Ctrl-C leaves them)");
+        }
         self.progress.doing(&format!("removing the keys of {}", units::bytes(bytes as u64)));
         self.crew.remove(&self.stop);
         let (mut working, mut left) = (self.crew.threads(), 0);
@@ -162,7 +167,7 @@ impl Sweep<'_> {
             }
         }
         if left > 0 {
-            self.remark(format!(
+            self.remarks.push(format!(
                 "{} keys named evenkeel:bench:{}:{bytes}:* could not be removed from the target.",
                 units::grouped(left),
                 self.run
@@ -170,35 +175,34 @@ impl Sweep<'_> {
         }
     }
 
-    fn skip(&mut self, bytes: usize, memory: Option<Memory>) {
-        let full = memory.filter(|memory| memory.max > 0).map_or_else(String::new, |memory| {
-            let (used, max) = (units::bytes(memory.used), units::bytes(memory.max));
-            format!(" ({used} of maxmemory {max} in use; at most {FILL_PERCENT}% is filled, requests in flight included)")
-        });
-        let why = format!(
-            "{} was not measured: no room for one value within --max-data {}{full}",
-            units::bytes(bytes as u64),
-            units::bytes(self.plan.data_per_size())
-        );
+    fn skip(&mut self, bytes: usize, memory: Option<Memory>, in_flight: u64) {
+        let limit = match memory {
+            Some(Memory { used, max }) if max > 0 => format!(
+                "beside {} in flight ({} of maxmemory {} in use, at most {FILL_PERCENT}% is filled)",
+                units::bytes(in_flight),
+                units::bytes(used),
+                units::bytes(max)
+            ),
+            Some(_) | None => format!("within --max-data {}", units::bytes(self.plan.data_per_size())),
+        };
+        let why = format!("Not measured: the target has no room for one value {limit}.");
         self.progress.end(self.plan.time * 2);
+        self.progress.say(&format!("{:>8}  {why}", units::bytes(bytes as u64)));
         if let Some(size) = self.sizes.last_mut() {
-            size.skipped = Some(why.clone());
+            size.skipped = Some(why);
         }
-        self.remark(why);
     }
 
-    fn remark(&mut self, text: String) {
-        self.progress.say(&text);
-        self.remarks.push(text);
-    }
-
-    /// Memory of the target at this moment; unknown while it does not answer.
-    fn memory(&self, runtime: &Runtime) -> Option<Memory> {
+    /// Memory of the target at this moment, or as it was last known while it does not answer.
+    fn memory(&mut self, runtime: &Runtime) -> Option<Memory> {
         let door = &self.plan.door;
         let asked = runtime.block_on(async {
             let mut link = Link::open(door, 0).await?;
             target::ask(&mut link, door.patience).await
         });
-        asked.ok().and_then(|(_, memory)| memory)
+        if let Ok((_, Some(memory))) = asked {
+            self.memory = Some(memory);
+        }
+        self.memory
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use clap::{Args as _, FromArgMatches};
@@ -15,28 +15,38 @@ use evenkeel_proof::bench::Args;
 pub struct Server {
     child: Child,
     port: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
     /// Starts one without persistence, with more options after that.
     pub fn start(options: &[&str]) -> Server {
+        // Between finding a free port and listening on it another program may take it.
+        (0..5).find_map(|_| Server::try_start(options)).expect("redis-server does not start, see above")
+    }
+
+    fn try_start(options: &[&str]) -> Option<Server> {
         let port = free_port();
         let dir = tempfile::tempdir().unwrap();
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--logfile", "log"])
             .args(options)
             .current_dir(dir.path())
-            .stdout(Stdio::null())
             .spawn()
             .expect("redis-server has to be installed for this test (apt-get install redis-server)");
-        let server = Server { child, port, _dir: dir };
+        let mut server = Server { child, port, dir };
         let start = Instant::now();
         while TcpStream::connect(server.addr()).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "redis-server does not listen");
+            let log = || std::fs::read_to_string(server.dir.path().join("log")).unwrap_or_default();
+            if server.child.try_wait().unwrap().is_some() {
+                eprintln!("redis-server has ended: {}", log());
+                return None;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "redis-server does not listen: {}", log());
             std::thread::sleep(Duration::from_millis(10));
         }
-        server
+        Some(server)
     }
 
     pub fn addr(&self) -> String {

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::View;
 use super::health::SLOTS;
-use super::marks::Mood;
+use super::marks::{Mood, word};
 use super::shards::{Held, Piece, Shard, real, size};
 use super::text::{grouped, percent};
 
@@ -144,7 +144,7 @@ fn legend(view: &View<'_>, pieces: &[Piece]) -> Markup {
                     span.who {
                         @if down { (Mood::Bad.shape()) }
                         bdi { (shard.primary.name) }
-                        @if down { ", not serving" }
+                        @if down { ", " (word(shard.primary.health).to_lowercase()) }
                     }
                     (ranges(&shard.primary.slots))
                 }

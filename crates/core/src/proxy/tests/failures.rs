@@ -1,6 +1,6 @@
 //! Requests when nodes move slots, refuse, break, or never come back.
 
-use super::{run, run_with};
+use super::{Cut, World, run, run_with};
 use crate::proxy::Settings;
 
 const MAP: &str = "map a 0-8191 b 8192-16383\n";
@@ -131,4 +131,28 @@ fn a_large_request_that_cannot_go_is_bounded() {
              may be larger than 64 bytes; send large values one by one\n1 closed"
         ),
     );
+}
+
+#[test]
+fn a_hung_node_is_not_waited_for_once_it_is_replaced() {
+    play(
+        "1 says GET foo\n2 says SET foo 1\nb hears GET foo\nb hears SET foo 1\nwait 2000\nmap a 0-8191 b c 8192-16383\n\
+         wait 10\n2 hears -UNCERTAIN the connection to node 10.0.0.98:7000 was lost after this command was sent: it may \
+         or may not have been applied; read before you repeat it\nwait 100\nc hears GET foo\nc says \"x\"\n1 hears \"x\"",
+    );
+}
+
+#[test]
+fn a_status_or_an_error_of_any_length_is_passed_on() {
+    let long = "x".repeat(66_000);
+    for kind in ['+', '-'] {
+        let script = format!(
+            "{MAP}1 says EVAL s 1 foo\n2 says SET foo 1\nb hears EVAL s 1 foo\nb hears SET foo 1\nb says {kind}{long}\n\
+             1 hears {kind}{long}\nb says +OK\n2 hears +OK"
+        );
+        World::new(Settings::default(), Cut::Nowhere).play(&script);
+        for byte in [1, 5_000, 65_535, 65_536, 65_537, 65_900, long.len() + 1, long.len() + 2] {
+            World::new(Settings::default(), Cut::At { line: 5, byte }).play(&script);
+        }
+    }
 }

@@ -1,0 +1,297 @@
+//! Real client libraries against a running gateway: redis-py, ioredis and node-redis, each as a plain and as a cluster
+//! client, in RESP2 and RESP3 where they let one choose.
+//!
+//! The libraries are installed once, in the versions that `clients/` pins, under the target directory. The same
+//! scripts run against servers without a gateway too, so that a failure tells whose fault it is.
+
+use evenkeel_gateway::{Gateway, Settings};
+use std::fs;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What is run: the script and its arguments between the port and the target.
+const RUNS: [(&str, &[&str]); 10] = [
+    ("redis_py.py", &["plain", "2"]),
+    ("redis_py.py", &["plain", "3"]),
+    ("redis_py.py", &["cluster", "2"]),
+    ("redis_py.py", &["cluster", "3"]),
+    ("ioredis.mjs", &["plain"]),
+    ("ioredis.mjs", &["cluster"]),
+    ("node_redis.mjs", &["plain", "2"]),
+    ("node_redis.mjs", &["plain", "3"]),
+    ("node_redis.mjs", &["cluster", "2"]),
+    ("node_redis.mjs", &["cluster", "3"]),
+];
+const LONGEST_RUN: Duration = Duration::from_secs(300);
+
+#[test]
+fn client_libraries_work_through_the_gateway() {
+    let libraries = Libraries::installed();
+    let running = start();
+    let failures: Vec<String> = RUNS
+        .iter()
+        .filter_map(|(script, arguments)| libraries.run(script, running.address, arguments, "gateway").err())
+        .collect();
+    assert!(
+        failures.is_empty(),
+        "{} of {} runs failed:\n{}",
+        failures.len(),
+        RUNS.len(),
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn the_same_checks_pass_without_a_gateway() {
+    let libraries = Libraries::installed();
+    let lone = Node::start("lone", &["--cluster-enabled", "no"]);
+    let owner = Node::start("owner", &["--cluster-enabled", "yes"]);
+    form_cluster(std::slice::from_ref(&owner));
+    let failures: Vec<String> = RUNS
+        .iter()
+        .filter_map(|(script, arguments)| {
+            let address = if arguments[0] == "plain" { lone.address } else { owner.address };
+            libraries.run(script, address, arguments, "server").err()
+        })
+        .collect();
+    assert!(
+        failures.is_empty(),
+        "{} of {} runs failed:\n{}",
+        failures.len(),
+        RUNS.len(),
+        failures.join("\n")
+    );
+}
+
+/// A gateway over a cluster of its own.
+struct Running {
+    address: SocketAddr,
+    gateway: Option<Gateway>,
+    _nodes: Vec<Node>,
+}
+
+fn start() -> Running {
+    let nodes: Vec<Node> =
+        (0..3).map(|i| Node::start(&format!("primary-{i}"), &["--cluster-enabled", "yes"])).collect();
+    form_cluster(&nodes);
+    let seeds = nodes.iter().map(|node| node.address).collect();
+    let gateway =
+        Gateway::start(Settings::new(SocketAddr::from(([127, 0, 0, 1], 0)), seeds)).expect("a gateway");
+    let address = gateway.listen();
+    wait_for("the gateway serves every slot", || {
+        let mut connection = connect(address)?;
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            redis::cmd("GET").arg(key).query::<Option<String>>(&mut connection)?;
+        }
+        Ok(true)
+    });
+    Running { address, gateway: Some(gateway), _nodes: nodes }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.drain();
+        }
+    }
+}
+
+/// A redis-server of this test's own; ended when dropped.
+struct Node {
+    address: SocketAddr,
+    bus: u16,
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Node {
+    fn start(name: &str, options: &[&str]) -> Self {
+        let (port, bus) = (free_port(), free_port());
+        let dir = scratch().join(format!("{name}-{}-{port}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a directory for the server");
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--cluster-port", &bus.to_string()])
+            .args(["--cluster-announce-ip", "127.0.0.1", "--logfile", "server.log"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(&dir)
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is missing: install it (apt install redis-server) to run this test");
+        let node = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), bus, child, dir };
+        wait_for("redis-server answers", || Ok(node.ask::<String>(&["PING"])? == "PONG"));
+        node
+    }
+
+    fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        redis::cmd(words[0]).arg(&words[1..]).query(&mut connect(self.address)?)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        fs::remove_dir_all(&self.dir).ok();
+    }
+}
+
+/// Gives the nodes an even share of the slots each and waits until all of them agree that the cluster is whole.
+fn form_cluster(nodes: &[Node]) {
+    for (i, node) in nodes.iter().enumerate() {
+        let (from, to) = (i * 16384 / nodes.len(), (i + 1) * 16384 / nodes.len() - 1);
+        node.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]).expect("slots");
+        node.ask::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &(i + 1).to_string()]).expect("an epoch");
+    }
+    for node in &nodes[1..] {
+        let (port, bus) = (node.address.port().to_string(), node.bus.to_string());
+        nodes[0].ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).expect("a meeting");
+    }
+    let known = format!("cluster_known_nodes:{}\r", nodes.len());
+    for node in nodes {
+        wait_for("the cluster is formed", || {
+            let info: String = node.ask(&["CLUSTER", "INFO"])?;
+            Ok(info.contains("cluster_state:ok")
+                && info.contains("cluster_slots_ok:16384")
+                && info.contains(&known))
+        });
+    }
+}
+
+/// The installed client libraries.
+struct Libraries {
+    python: PathBuf,
+    node_dir: PathBuf,
+}
+
+impl Libraries {
+    /// Installs what is not there yet in the versions that `clients/` asks for.
+    fn installed() -> Self {
+        static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().expect("no install has panicked");
+        let venv = scratch().join("venv");
+        let python = venv.join("bin/python");
+        unless_done(&venv, "requirements.txt", || {
+            let advice = "install Python 3 with its venv module (apt install python3-venv)";
+            succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), advice);
+            let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+            succeed(
+                Command::new(&python).args(install).arg(sources().join("requirements.txt")),
+                "is PyPI reachable?",
+            );
+        });
+        let node_dir = scratch().join("node");
+        unless_done(&node_dir, "package.json", || {
+            fs::create_dir_all(&node_dir).expect("a directory for node modules");
+            fs::copy(sources().join("package.json"), node_dir.join("package.json")).expect("a copy");
+            let install = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"];
+            let advice = "install Node.js 20 or newer with npm (apt install nodejs npm)";
+            succeed(Command::new("npm").args(install).current_dir(&node_dir), advice);
+        });
+        for script in ["checks.mjs", "ioredis.mjs", "node_redis.mjs"] {
+            // Node looks for modules beside the script, not beside the test.
+            fs::copy(sources().join(script), node_dir.join(script)).expect("a copy");
+        }
+        Self { python, node_dir }
+    }
+
+    /// Runs one script to its end; its complaints are the error.
+    fn run(&self, script: &str, address: SocketAddr, arguments: &[&str], target: &str) -> Result<(), String> {
+        let (program, place) = if script.ends_with(".py") {
+            (self.python.as_path(), sources())
+        } else {
+            (Path::new("node"), self.node_dir.clone())
+        };
+        let mut child = Command::new(program)
+            .arg(place.join(script))
+            .args([address.ip().to_string(), address.port().to_string()])
+            .args(arguments)
+            .arg(target)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{script}: {error}"))?;
+        let said = reader(child.stdout.take().expect("piped"));
+        let complained = reader(child.stderr.take().expect("piped"));
+        let deadline = Instant::now() + LONGEST_RUN;
+        let ended = loop {
+            match child.try_wait().map_err(|error| format!("{script}: {error}"))? {
+                Some(status) => break Some(status),
+                None if Instant::now() > deadline => {
+                    child.kill().ok();
+                    child.wait().ok();
+                    break None;
+                }
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        let output = said.join().expect("a reader") + &complained.join().expect("a reader");
+        print!("{output}");
+        match ended {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("{script} {arguments:?} {target} ({status}):\n{output}")),
+            None => Err(format!("{script} {arguments:?} {target} took over {LONGEST_RUN:?}:\n{output}")),
+        }
+    }
+}
+
+/// Reads a program's output to its end beside it, so that a full pipe does not stop it.
+fn reader(mut output: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        output.read_to_end(&mut bytes).ok();
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Runs `install` unless `dir` was made from the same `list` before.
+fn unless_done(dir: &Path, list: &str, install: impl FnOnce()) {
+    let wanted = fs::read_to_string(sources().join(list)).expect("a list of libraries");
+    let stamp = dir.join("installed");
+    if fs::read_to_string(&stamp).ok().as_ref() == Some(&wanted) {
+        return;
+    }
+    install();
+    fs::write(stamp, wanted).expect("a stamp");
+}
+
+fn succeed(command: &mut Command, advice: &str) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {advice}"));
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed; {advice}\n{said}");
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+fn scratch() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients")
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
+}
+
+fn connect(address: SocketAddr) -> redis::RedisResult<redis::Connection> {
+    let client = redis::Client::open((address.ip().to_string(), address.port()))?;
+    let connection = client.get_connection_with_timeout(Duration::from_secs(2))?;
+    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Ok(connection)
+}
+
+fn wait_for(what: &str, mut test: impl FnMut() -> redis::RedisResult<bool>) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let last = test();
+        if matches!(last, Ok(true)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "waited 20 s in vain until {what}: {last:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
