@@ -44,12 +44,17 @@ impl Proxy {
     }
 
     /// Hands on a piece of a reply that is too large to wait for. Where the client does not read, the pipe is
-    /// not read on either: that, and not memory, is what a slow client costs.
+    /// not read on either: that, and not memory, is what a slow client costs. Only while others wait behind it some
+    /// more is taken for it.
     pub(super) fn deliver_piece(&mut self, pipe: PipeId, ticket: &Ticket, piece: &[u8]) {
         self.deliver(ticket.session, ticket.seq, ticket.born, piece, End::No);
-        let limit = self.settings.ahead;
-        let session = self.sessions.get(ticket.session);
-        if session.is_some_and(|session| session.is_head(ticket.seq) && session.out.unsent() > limit) {
+        let Some(session) = self.sessions.get(ticket.session) else { return };
+        let (unsent, ahead) = (session.out.unsent(), self.settings.ahead);
+        if !session.is_head(ticket.seq) || unsent <= ahead {
+            return;
+        }
+        let others = self.pipes.get(pipe).is_some_and(|pipe| pipe.others_wait(ticket.session));
+        if unsent > ahead * 4 || !others {
             self.stall(pipe, ticket.session);
         }
     }

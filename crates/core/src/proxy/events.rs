@@ -96,6 +96,9 @@ impl Proxy {
         session.out.sent(bytes);
         session.out.release(bytes, &mut self.pool);
         let unsent = session.out.unsent();
+        if unsent == 0 {
+            session.held_up = 0;
+        }
         let done = unsent == 0
             && session.under_way() == 0
             && (session.stop == Some(Stop::Closing)
@@ -195,7 +198,8 @@ impl Proxy {
         self.touch_client(id); // the shell looks again whether to read it
     }
 
-    /// Time passed: asks again for what is held, gives up what was held too long, drops who reads too slowly.
+    /// Time passed: asks again for what is held, gives up what was held too long and who does not answer, drops who
+    /// reads too slowly.
     pub fn tick(&mut self) {
         self.release_held();
         self.abandon_deposed();
@@ -220,8 +224,30 @@ impl Proxy {
         self.deliver(id, seq, born, reply, End::Yes);
     }
 
-    /// Stops admitting clients' requests for good: each client is closed once it has all its replies.
+    /// Whether a client has all its replies and nothing that it sent waits here, but for half a request. While the
+    /// gateway is drained the shell closes it once its socket has nothing to read either.
+    pub fn client_is_idle(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| {
+            session.under_way() == 0
+                && session.out.unsent() == 0
+                && session.stop.is_none()
+                && session.stream.is_none()
+                && !session.to_resume
+        })
+    }
+
+    /// Forgets a client and has its connection closed.
+    pub fn client_dismissed(&mut self, id: SessionId) {
+        self.drop_client(id);
+    }
+
+    /// Has the shell look at every client: those that are idle may go, the others once they are.
     pub fn drain(&mut self) {
+        self.sessions.ids().into_iter().for_each(|id| self.touch_client(id));
+    }
+
+    /// Stops admitting clients' requests for good: each client is closed once it has all its replies.
+    pub fn drain_at_once(&mut self) {
         self.draining = true;
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {

@@ -76,9 +76,10 @@ pub struct Settings {
     pub ordinary: u64,
     /// Largest reply that is put together from several nodes, in bytes.
     pub merged: usize,
-    /// Unread reply bytes of one client after which the pipe that brings more is not read on.
+    /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
+    /// where others wait behind it.
     pub ahead: usize,
-    /// How long a client may leave its replies unread while others wait behind it, in microseconds.
+    /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
 
@@ -93,7 +94,7 @@ impl Default for Settings {
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,
-            slow_reader: 5_000_000,
+            slow_reader: 2_000_000,
         }
     }
 }

@@ -130,6 +130,11 @@ impl Pipe {
         self.tickets.len() <= MAX_TICKETS / 2 && self.out.len() <= MAX_BYTES / 2
     }
 
+    /// Whether anybody but this client waits for a reply.
+    pub(crate) fn others_wait(&self, client: SessionId) -> bool {
+        self.tickets.iter().any(|ticket| ticket.session != client && ticket.session != SessionId::NONE)
+    }
+
     /// Appends a request.
     #[inline]
     pub(crate) fn push(&mut self, frame: &[u8], mut ticket: Ticket, pool: &mut Pool) {

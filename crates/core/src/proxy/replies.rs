@@ -140,7 +140,7 @@ impl Proxy {
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
-            Work::Body => self.streamed(id, &ticket, reply),
+            Work::Body => self.streamed(id, &ticket, reply, midway),
         }
     }
 

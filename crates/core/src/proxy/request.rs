@@ -127,15 +127,6 @@ impl Proxy {
                 return Admit::Yes;
             }
         };
-        // `networking.c`, securityWarningCommand: a browser was made to speak to us.
-        if words[0].eq_ignore_ascii_case(b"post") || words[0].eq_ignore_ascii_case(b"host:") {
-            self.counts[Metric::ProtocolErrors as usize] += 1;
-            self.evict(
-                id,
-                "it speaks HTTP (POST or Host:), possibly a cross-protocol attack through a browser",
-            );
-            return Admit::Yes;
-        }
         let mut frame = Vec::new();
         Writer::new(&mut frame, Proto::Two).request(words.iter().map(Vec::as_slice));
         match RequestReader::default().read(&frame, spans, &Limits::SERVER) {
@@ -152,6 +143,15 @@ impl Proxy {
             Lookup::UnknownSubcommand(container) => {
                 let container = container.to_ascii_uppercase();
                 return self.refuse(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
+            }
+            // `networking.c`, securityWarningCommand: a browser was made to speak to us.
+            Lookup::Unknown if is_http(args.get(0)) => {
+                self.counts[Metric::ProtocolErrors as usize] += 1;
+                self.evict(
+                    id,
+                    "it speaks HTTP (POST or Host:), possibly a cross-protocol attack through a browser",
+                );
+                return Admit::Yes;
             }
             Lookup::Unknown => {
                 let shown: Vec<&[u8]> = args.iter().skip(1).take(20).collect();
@@ -232,6 +232,11 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Words that a browser sends at the start of a line.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// Commands that need no AUTH (`server.c`: `CMD_NO_AUTH`).

@@ -75,6 +75,8 @@ pub struct Session {
     pub(crate) to_resume: bool,
     /// Pipes that are not read because this client does not read.
     pub(crate) stalls: u32,
+    /// How long others have waited behind what it did not read, in microseconds, since it last had read everything.
+    pub(crate) held_up: u64,
 }
 
 /// What a client said of itself.
@@ -135,6 +137,7 @@ impl Session {
             dirty: false,
             to_resume: false,
             stalls: 0,
+            held_up: 0,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A reply that is too large to keep is passed on as it comes; where its client does not read, the pipe is not read
 //! on either. After a moment the others get a new pipe, and what they only read is asked again there. What they
-//! wrote has been executed and its reply is stuck: the slow client has until `slow_reader` to move.
+//! wrote has been executed and its reply is stuck: the slow client may hold them up for `slow_reader` in all.
 
 use super::pipe::{Purpose, Resend, Ticket, Work};
 use super::{PipeId, Proxy, SessionId};
@@ -31,8 +31,13 @@ impl Proxy {
         }
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get_mut(id) else { continue };
-            if pipe.stalled_by.is_some_and(|(session, _)| session == client) {
+            if let Some((_, since)) = pipe.stalled_by.filter(|(session, _)| *session == client) {
                 pipe.stalled_by = None;
+                if pipe.others_wait(client)
+                    && let Some(session) = self.sessions.get_mut(client)
+                {
+                    session.held_up += self.now.steady.saturating_sub(since);
+                }
                 self.touch_pipe(id);
                 self.pipe_bytes(id, &[]);
             }
@@ -45,9 +50,9 @@ impl Proxy {
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };
             let Some((client, since)) = pipe.stalled_by else { continue };
+            let before = self.sessions.get(client).map_or(0, |session| session.held_up);
             let waited = now.saturating_sub(since);
-            let others = |ticket: &Ticket| ticket.session != client && ticket.work != Work::Nobody;
-            if waited > self.settings.slow_reader && pipe.tickets.iter().any(others) {
+            if before + waited > self.settings.slow_reader && pipe.others_wait(client) {
                 self.evict(client, "it did not read its replies while others waited behind it");
             } else if waited > STALL && pipe.purpose == Purpose::Shared {
                 self.replace_shared(id, client);

@@ -281,10 +281,11 @@ mod tests {
     #[test]
     fn bad_bytes_get_the_servers_words() {
         let long = [b"*".as_slice(), &[b'1'; 70_000]].concat();
-        let cases: [(&[u8], &str); 8] = [
+        let cases: [(&[u8], &str); 9] = [
             (b"*2097152\r\n", "Protocol error: invalid multibulk length"),
             (b"*x\r\n", "Protocol error: invalid multibulk length"),
             (b"*1\r\n+PING\r\n", "Protocol error: expected '$', got '+'"),
+            (b"*1\r\n\r\n", "Protocol error: expected '$', got ' '"),
             (b"*1\r\n$-1\r\n", "Protocol error: invalid bulk length"),
             (b"*1\r\n$1073741824\r\n", "Protocol error: invalid bulk length"),
             (b"*1\r\n$4\r\nPINGxx", "Protocol error: invalid bulk length"),

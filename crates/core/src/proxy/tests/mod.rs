@@ -11,6 +11,7 @@
 //! wait 20                        milliseconds pass
 //! 1 leaves | 1 ends | 1 closed   client 1 resets | closes its side | must have been closed by the gateway
 //! 1 stuck | 1 reads              client 1 stops | starts to take bytes
+//! drain                          from now on a client goes once it has all its replies
 //! ```
 //! Connections to one node are named a, a2, a3 … in the order in which they were made.
 
@@ -59,6 +60,7 @@ struct World {
     made: BTreeMap<char, usize>,
     down: HashSet<char>,
     learned: usize,
+    draining: bool,
     cut: Cut,
 }
 
@@ -157,6 +159,7 @@ impl World {
             made: BTreeMap::new(),
             down: HashSet::new(),
             learned: 0,
+            draining: false,
             cut,
         }
     }
@@ -190,6 +193,10 @@ impl World {
                 self.event(|proxy| proxy.adopt(topology));
             }
             ("wait", millis) => self.wait(millis.parse().expect("milliseconds")),
+            ("drain", _) => {
+                self.draining = true;
+                self.event(Proxy::drain);
+            }
             ("learned", _) => {
                 assert!(std::mem::take(&mut self.learned) > 0, "line {at}: nobody asked for a map");
             }
@@ -348,6 +355,9 @@ impl World {
             busy |= !bytes.is_empty();
             client.heard.extend_from_slice(&bytes);
             self.proxy.client_wrote(client.id, bytes.len());
+            if self.draining && self.proxy.client_is_idle(client.id) {
+                self.proxy.client_dismissed(client.id);
+            }
         }
         busy
     }
