@@ -1,5 +1,7 @@
 //! A role per process, and a machine without a server program.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod common;
 
 use std::os::unix::fs::PermissionsExt as _;
