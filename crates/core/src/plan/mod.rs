@@ -12,6 +12,8 @@
 //!   heal      replace dead primaries, restart what is dead    heal.rs
 //! ```
 
+#[cfg(test)]
+mod cases;
 mod create;
 mod heal;
 mod judge;

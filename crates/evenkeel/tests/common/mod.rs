@@ -257,7 +257,7 @@ fn free_base() -> u16 {
         let turn = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let base = 11_000 + ((std::process::id() * 7 + turn * 131) % 620 * 16) as u16;
         let free = |port: u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok();
-        if (base..base + 12).all(free) && (base..base + 6).all(|port| free(port + 10_000)) {
+        if (base..base + 13).all(free) && (base..base + 6).all(|port| free(port + 10_000)) {
             return base;
         }
     }
