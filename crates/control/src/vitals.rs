@@ -21,8 +21,8 @@ pub(crate) struct Vitals {
     pub(crate) replica: bool,
     /// Whether a replica's link is up.
     pub(crate) link_up: bool,
-    /// Seconds that a replica's link has been down.
-    pub(crate) link_down_s: u64,
+    /// Seconds that a replica's link has been down; `None` when it was never up.
+    pub(crate) link_down_s: Option<u64>,
     /// Replicas attached to a primary.
     pub(crate) attached: u64,
     /// Position in the replication stream.
@@ -55,8 +55,8 @@ impl Vitals {
             loading: says("loading", "1") || says("async_loading", "1"),
             replica,
             link_up: says("master_link_status", "up"),
-            // -1 while a first copy is under way
-            link_down_s: number("master_link_down_since_seconds"),
+            // -1 as long as it was never up
+            link_down_s: fields.get("master_link_down_since_seconds").and_then(|text| text.parse().ok()),
             attached: number("connected_slaves"),
             offset,
             keys: fields.get("db0").map_or(0, |db| keys(db)),
@@ -72,7 +72,10 @@ impl Vitals {
         match of {
             None => Duty::Primary,
             Some(of) if self.link_up => Duty::Replica { of, link: Link::Up },
-            Some(of) => Duty::Replica { of, link: Link::Down { since_s: self.link_down_s } },
+            Some(of) => {
+                let link = self.link_down_s.map_or(Link::Never, |since_s| Link::Down { since_s });
+                Duty::Replica { of, link }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use crate::say::say;
 use evenkeel_control::status::{Health, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -37,7 +38,7 @@ impl Progress {
         if words != self.last {
             match &self.bar {
                 Some(bar) => bar.set_message(words.clone()),
-                None => println!("{words}"),
+                None => say(format_args!("{words}")),
             }
             self.last = words;
         }
@@ -52,7 +53,7 @@ impl Progress {
     fn line(&self, words: &str) {
         match &self.bar {
             Some(bar) => bar.println(words),
-            None => println!("{words}"),
+            None => say(format_args!("{words}")),
         }
     }
 }

@@ -148,6 +148,29 @@ fn foreign_keys_are_never_touched() {
     assert_eq!(keys, 1);
 }
 
+#[test]
+fn a_replica_with_unreadable_data_copies_its_primary_anew() {
+    let mut service = Deployment::new("");
+    let status = service.up_healthy();
+    write_keys(&mut service.client(), 200);
+    assert_eq!(service.stop(), Some(0));
+    let victim = replicas(&status)[0].clone();
+    let data = service.node_dir(&victim).join("appendonlydir");
+    for file in std::fs::read_dir(&data).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rdb") {
+            std::fs::write(path, "REDIS0010 and then nonsense").unwrap();
+        }
+    }
+    let healed = service.up_healthy();
+    assert_eq!(
+        (named(&healed, &victim.name).id, named(&healed, &victim.name).role),
+        (victim.id.clone(), victim.role)
+    );
+    assert!(service.node_dir(&victim).join("set-aside/appendonlydir").exists(), "what was there is kept");
+    assert_eq!(missing_keys(&mut service.client(), 200), 0);
+}
+
 /// A small file system that is full. Needs root, as mounting does.
 struct Small {
     dir: std::path::PathBuf,

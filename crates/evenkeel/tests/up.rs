@@ -69,7 +69,8 @@ fn a_detached_service_survives_its_evenkeel_and_is_adopted_by_the_next() {
     let before = service.healthy();
     write_keys(&mut service.client(), 50);
     let holder = |service: &Deployment| -> u32 {
-        std::fs::read_to_string(service.dir.join("evenkeel.lock")).unwrap().trim().parse().unwrap()
+        let lock = std::fs::read_to_string(service.dir.join("evenkeel.lock")).unwrap();
+        lock.lines().next().unwrap().parse().unwrap()
     };
     let first = holder(&service);
     signal(first, Signal::KILL);

@@ -13,14 +13,14 @@ pub(crate) enum Part {
 
 impl Part {
     /// What `proxy` has to say.
-    pub(crate) fn of(proxy: &Proxy, what: Gather) -> Part {
+    pub(crate) fn of(proxy: &Proxy, what: &Gather) -> Part {
         match what {
             Gather::Metrics => Part::Metrics {
                 counts: Box::new(proxy.counts()),
                 latency: Box::new(*proxy.latency()),
                 slots_known: proxy.topology().covered() as u32,
             },
-            Gather::Clients => Part::Clients(proxy.list_clients()),
+            Gather::Clients(numbers) => Part::Clients(proxy.list_clients(numbers.as_deref())),
         }
     }
 }

@@ -364,7 +364,7 @@ impl Worker {
                 self.next_token += 1;
                 self.gathering.insert(token, Gathering { session, seq, parts: Vec::new() });
                 for inbox in &self.shared.inboxes {
-                    inbox.send(Message::Ask { from: self.place, what, token });
+                    inbox.send(Message::Ask { from: self.place, what: what.clone(), token });
                 }
             }
             Output::Report(text) => tracing::warn!("{text}"),
@@ -409,7 +409,7 @@ impl Worker {
             match message {
                 Message::Adopt(topology) => self.proxy.adopt(topology),
                 Message::Ask { from, what, token } => {
-                    let part = Part::of(&self.proxy, what);
+                    let part = Part::of(&self.proxy, &what);
                     self.shared.inboxes[from].send(Message::Told { token, part });
                 }
                 Message::Told { token, part } => self.told(token, part),

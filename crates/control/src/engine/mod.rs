@@ -27,6 +27,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a node's server. That it runs shows in [`Engine::bodies`], that it works in its answers.
     fn start(&self, node: &NodeName) -> impl Future<Output = Result<(), EngineError>> + Send;
 
+    /// Moves the data of a dead node's server out of the way, in place of what was set aside before.
+    fn set_aside(&self, node: &NodeName) -> Result<(), EngineError>;
+
     /// Takes note that a node has answered since it was started.
     fn answered(&self, node: &NodeName);
 

@@ -37,6 +37,10 @@ pub enum Lifetime {
 
 /// How long a server may take to save its data when it is stopped.
 const STOP: Duration = Duration::from_secs(60);
+/// After so many ends without an answer a server's data counts as unreadable.
+const IN_VAIN: u32 = 3;
+/// Where servers keep data.
+const DATA: [&str; 2] = ["appendonlydir", "dump.rdb"];
 /// A server's log is set aside at a start when it is longer than this.
 const LOG_LIMIT: u64 = 8 << 20;
 
@@ -59,7 +63,10 @@ struct Place {
     dir: PathBuf,
     process: Process,
     handle: Option<Arc<PidFd>>,
+    /// Starts in vain, in a row.
     failures: u32,
+    /// Those of them in which the server itself ended.
+    crashes: u32,
     answered: bool,
 }
 
@@ -85,8 +92,15 @@ impl ProcessEngine {
         for wanted in &desired.nodes {
             let (dir, port) = (home.node_dir(&wanted.name), wanted.addr.port());
             let kin = kin::find(&dir.join("redis.conf"), &dir);
-            let place =
-                Place { port, dir, process: Process::Absent, handle: None, failures: 0, answered: false };
+            let place = Place {
+                port,
+                dir,
+                process: Process::Absent,
+                handle: None,
+                failures: 0,
+                crashes: 0,
+                answered: false,
+            };
             lock(&engine.nodes).insert(wanted.name.clone(), place);
             if let Some((pid, handle)) = kin {
                 engine.watch(&wanted.name, pid, handle, None);
@@ -120,7 +134,10 @@ impl ProcessEngine {
             let status = child.and_then(|mut child| child.wait().ok());
             if let Some(place) = lock(&nodes).get_mut(&node) {
                 place.handle = None;
-                place.failures = if place.answered { 0 } else { place.failures + 1 };
+                (place.failures, place.crashes) = match place.answered {
+                    true => (0, 0),
+                    false => (place.failures + 1, place.crashes + 1),
+                };
                 let how = ending(status, place.answered, &place.dir.join("server.log"));
                 place.process = Process::Exited { at, how, failures: place.failures };
             }
@@ -164,7 +181,12 @@ impl Engine for ProcessEngine {
     fn bodies(&self) -> BTreeMap<NodeName, Body> {
         let body = |place: &Place| {
             let kept = place.handle.is_some() || keeps(self.cluster.persistence, &place.dir);
-            Body { process: place.process.clone(), disk: if kept { Disk::Kept } else { Disk::Blank } }
+            let disk = match (kept, place.crashes >= IN_VAIN) {
+                (false, _) => Disk::Blank,
+                (true, true) => Disk::Unreadable,
+                (true, false) => Disk::Kept,
+            };
+            Body { process: place.process.clone(), disk }
         };
         lock(&self.nodes).iter().map(|(node, place)| (node.clone(), body(place))).collect()
     }
@@ -194,9 +216,36 @@ impl Engine for ProcessEngine {
         started
     }
 
+    fn set_aside(&self, node: &NodeName) -> Result<(), EngineError> {
+        let mut nodes = lock(&self.nodes);
+        let place = nodes.get_mut(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
+        if let Process::Running { pid } = place.process {
+            return Err(EngineError::Runs { node: node.clone(), pid });
+        }
+        let aside = place.dir.join("set-aside");
+        let doing = |what: &str| format!("{what} {}", aside.display());
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(system(doing("empty"), error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        fs::create_dir(&aside).map_err(|source| system(doing("make"), source))?;
+        for data in DATA {
+            match fs::rename(place.dir.join(data), aside.join(data)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(system(doing("move data to"), error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        (place.crashes, place.failures) = (0, 0);
+        Ok(())
+    }
+
     fn answered(&self, node: &NodeName) {
         if let Some(place) = lock(&self.nodes).get_mut(node) {
-            (place.answered, place.failures) = (true, 0);
+            (place.answered, place.failures, place.crashes) = (true, 0, 0);
         }
     }
 

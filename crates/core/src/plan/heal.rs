@@ -35,7 +35,7 @@ pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
             Standing::Owner { id, slots } => {
                 replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots });
             }
-            Standing::Idle => start(picture, plan, wanted, seen, "its slots, if any, are served elsewhere"),
+            Standing::Idle => rejoin(picture, plan, wanted, seen),
             Standing::Unknown => start_unknown(picture, plan, wanted, seen),
         }
     }
@@ -111,17 +111,29 @@ fn hidden_copy<'a>(picture: &'a Picture<'_>, id: &NodeId, kept: bool) -> Option<
 }
 
 fn holds(picture: &Picture<'_>, dead: &Seen, replica: &Facts) -> Holds {
-    if replica.offset == 0 {
-        return if replica.keys == 0 { Holds::Nothing } else { Holds::FromDisk };
-    }
-    let Duty::Replica { link: Link::Down { since_s }, .. } = replica.duty else { return Holds::AllSent };
-    match &dead.process {
+    let empty = replica.offset == 0 && replica.keys == 0;
+    let link = match &replica.duty {
+        Duty::Replica { link, .. } => *link,
+        Duty::Primary => return Holds::Nothing,
+    };
+    match (link, &dead.process) {
+        (Link::Up, _) => Holds::AllSent,
+        (Link::Never, _) if replica.keys == 0 => Holds::Nothing,
+        (Link::Never, _) => Holds::FromDisk,
         // the server counts whole seconds
-        Process::Exited { at, .. } if since_s * 1_000 > picture.now.saturating_sub(*at) + 2_000 => {
-            Holds::OldData
+        (Link::Down { since_s }, Process::Exited { at, .. })
+            if since_s.saturating_mul(1_000) > picture.now.saturating_sub(*at) + 2_000 =>
+        {
+            if empty {
+                Holds::Nothing
+            } else {
+                Holds::OldData
+            }
         }
+        (Link::Down { .. }, Process::Exited { .. }) => Holds::AllSent,
         // nobody knows when it died: the link may well have been up until then
-        Process::Exited { .. } | Process::Absent | Process::Running { .. } => Holds::AllSent,
+        (Link::Down { .. }, Process::Absent | Process::Running { .. }) if empty => Holds::Nothing,
+        (Link::Down { .. }, Process::Absent | Process::Running { .. }) => Holds::AllSent,
     }
 }
 
@@ -193,6 +205,24 @@ fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
             .is_some_and(|(_, seen)| seen.is_dead() || seen.facts().is_some())
     });
     if accounted { Court::Accounted } else { Court::Unknown }
+}
+
+/// It owns nothing: it may come back as it is, or, where its data cannot be read, without.
+fn rejoin(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) {
+    let source = picture.owners().find(|(_, facts)| picture.believed_replica(wanted.addr, &facts.id));
+    match (seen.disk, source) {
+        (Disk::Unreadable, Some((primary, _))) => plan.step(
+            Step::SetAside { node: wanted.name.clone() },
+            format!(
+                "the server cannot read it, {} has all of it and is copied anew; it {}",
+                primary.name,
+                seen.how()
+            ),
+        ),
+        (Disk::Unreadable | Disk::Kept | Disk::Blank, _) => {
+            start(picture, plan, wanted, seen, "its slots, if any, are served elsewhere");
+        }
+    }
 }
 
 /// Nobody who answers knows it: a new node, or nobody answers at all.

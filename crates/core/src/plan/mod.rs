@@ -105,6 +105,8 @@ pub enum Process {
 pub enum Disk {
     /// Its identity and its data: it can be started in place.
     Kept,
+    /// Files are there, but the server ended again and again over them without ever answering.
+    Unreadable,
     /// Not both: it would come back empty, and whoever copies it would throw the data away.
     Blank,
 }
@@ -168,6 +170,8 @@ pub enum Duty {
 pub enum Link {
     /// Connected and in sync.
     Up,
+    /// It has not been up since the process started: what the replica has, it has from its own disk.
+    Never,
     /// Down for so many seconds.
     Down {
         /// Seconds.
@@ -218,6 +222,11 @@ pub struct Wait {
 pub enum Step {
     /// Start the server process.
     Start {
+        /// Which.
+        node: NodeName,
+    },
+    /// Move data that cannot be read out of the way (it is kept), so that the node can copy its shard anew.
+    SetAside {
         /// Which.
         node: NodeName,
     },
@@ -327,6 +336,7 @@ impl Step {
     pub fn node(&self) -> &NodeName {
         match self {
             Step::Start { node }
+            | Step::SetAside { node }
             | Step::Promote { node, .. }
             | Step::Forget { node, .. }
             | Step::SetEpoch { node, .. }
@@ -347,6 +357,7 @@ impl fmt::Display for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Start { .. } => out.write_str("start the server"),
+            Step::SetAside { .. } => out.write_str("set its data aside"),
             Step::Promote { by: Promotion::Takeover, .. } => out.write_str("promote by takeover"),
             Step::Promote { by: Promotion::Force, .. } => out.write_str("promote by election"),
             Step::Forget { id, .. } => write!(out, "forget {id}"),

@@ -143,6 +143,15 @@ impl Seen {
         }
     }
 
+    /// How it ended, in words.
+    pub fn how(&self) -> &str {
+        match &self.process {
+            Process::Exited { how, .. } => how,
+            Process::Running { .. } => "runs",
+            Process::Absent => "is not running",
+        }
+    }
+
     /// Whether there is proof that it is dead.
     pub fn is_dead(&self) -> bool {
         match &self.process {

@@ -35,6 +35,7 @@ struct Model {
     data: u64,
     disk: u64,
     blank: bool,
+    unreadable: bool,
     offset: u64,
     link_down: Option<u64>,
     won_at: Option<u64>,
@@ -68,6 +69,7 @@ impl World {
             data: 0,
             disk: 0,
             blank: true,
+            unreadable: false,
             offset: 0,
             link_down: None,
             won_at: None,
@@ -124,8 +126,12 @@ impl World {
             } else {
                 Answer::Facts(Box::new(self.facts(at)))
             };
-            let disk =
-                if node.blank || self.persistence == Persistence::None { Disk::Blank } else { Disk::Kept };
+            let fails = matches!(node.process, Process::Exited { failures: 3.., .. });
+            let disk = match (node.blank || self.persistence == Persistence::None, node.unreadable && fails) {
+                (true, _) => Disk::Blank,
+                (false, true) => Disk::Unreadable,
+                (false, false) => Disk::Kept,
+            };
             Seen {
                 process: node.process.clone(),
                 disk,
@@ -155,8 +161,11 @@ impl World {
             },
             slots: known.slots.clone(),
         };
-        let link =
-            node.link_down.map_or(Link::Up, |since| Link::Down { since_s: (self.now - since) / 1_000 });
+        let link = match node.link_down {
+            None => Link::Up,
+            Some(_) if node.offset == 0 => Link::Never,
+            Some(since) => Link::Down { since_s: (self.now - since) / 1_000 },
+        };
         Facts {
             id: name(node.id),
             state: if node.since + 2_000 > self.now && node.view.len() > 1 { State::Fail } else { State::Ok },
@@ -331,11 +340,21 @@ impl World {
 
     fn act(&mut self, step: &Step) {
         let at = self.at(step.node());
-        if !matches!(step, Step::Start { .. }) && !self.lively(at) {
+        if !matches!(step, Step::Start { .. } | Step::SetAside { .. }) && !self.lively(at) {
             return;
         }
         match step {
             Step::Start { .. } => self.start(at),
+            Step::SetAside { .. } => {
+                self.check(!self.up(at), "the data of a running server is moved");
+                let owned: Vec<_> = (0..self.nodes.len()).filter(|other| self.lively(*other)).collect();
+                let id = self.nodes[at].id;
+                let owner = |other: &&usize| {
+                    self.nodes[**other].view.get(&id).is_some_and(|known| !known.slots.is_empty())
+                };
+                self.check(owned.iter().filter(owner).count() * 2 <= owned.len(), "an owner's data is moved");
+                (self.nodes[at].unreadable, self.nodes[at].blank, self.nodes[at].disk) = (false, true, 0);
+            }
             Step::Promote { by, .. } => self.judge_promotion(at, *by),
             Step::Forget { id, .. } => {
                 let id: u64 = id.0.parse().unwrap();
@@ -396,7 +415,7 @@ impl World {
             }
             self.nodes[at].disk = 0;
         }
-        let (now, fails) = (self.now, self.below(12) == 0);
+        let (now, fails) = (self.now, self.below(12) == 0 || self.nodes[at].unreadable);
         let node = &mut self.nodes[at];
         if let (true, Process::Exited { failures, .. }) = (fails, node.process.clone()) {
             node.process =
@@ -440,7 +459,7 @@ impl World {
     fn fault(&mut self) {
         let at = self.below(self.nodes.len() as u64) as usize;
         let now = self.now;
-        match self.below(14) {
+        match self.below(15) {
             0..=5 => self.kill(at),
             6 => (0..3).for_each(|_| {
                 let at = self.below(self.nodes.len() as u64) as usize;
@@ -467,6 +486,11 @@ impl World {
                 .into_iter()
                 .for_each(|at| self.kill(at)),
             11 => (0..self.nodes.len()).for_each(|at| self.kill(at)),
+            12 if self.persistence == Persistence::Aof && self.own(at).of.is_some() && self.quiet() => {
+                self.kill(at);
+                self.say(format!("n{at:02} cannot read its data any more"));
+                self.nodes[at].unreadable = true;
+            }
             _ if self.desired.replicas > 0 && self.quiet() => {
                 if self.below(3) == 0 {
                     (0..self.nodes.len()).for_each(|at| self.kill(at));

@@ -153,6 +153,20 @@ impl Queue {
         }
     }
 
+    /// Frames from the first on, by their lengths.
+    pub(crate) fn frames(&self, lens: impl Iterator<Item = usize>) -> impl Iterator<Item = &[u8]> {
+        let mut chunks = self.chunks.iter();
+        let mut rest: &[u8] = chunks.next().map_or(&[], |chunk| &chunk[self.released..]);
+        lens.map_while(move |len| {
+            if rest.is_empty() && len > 0 {
+                rest = chunks.next()?;
+            }
+            let (frame, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(frame)
+        })
+    }
+
     /// Drops the first `bytes`, sent or not, and returns used-up chunks to the pool.
     pub(crate) fn release(&mut self, bytes: usize, pool: &mut Pool) {
         debug_assert!(bytes <= self.len());

@@ -1,7 +1,7 @@
 //! Hands replies to clients, in the order of their requests.
 
 use super::pipe::Ticket;
-use super::session::{End, MAX_AHEAD, MAX_DEPTH, MAX_STASH, Stop};
+use super::session::{End, MAX_DEPTH, MAX_STASH, Stop};
 use super::{PipeId, Proxy, SessionId};
 use crate::metric::{Metric, bucket};
 use crate::resp::{ErrorReply, Proto, Writer};
@@ -47,13 +47,10 @@ impl Proxy {
     /// not read on either: that, and not memory, is what a slow client costs.
     pub(super) fn deliver_piece(&mut self, pipe: PipeId, ticket: &Ticket, piece: &[u8]) {
         self.deliver(ticket.session, ticket.seq, ticket.born, piece, End::No);
-        let Some(session) = self.sessions.get_mut(ticket.session) else { return };
-        if session.is_head(ticket.seq) && session.out.unsent() > MAX_AHEAD {
-            session.stalls += 1;
-            if let Some(pipe) = self.pipes.get_mut(pipe) {
-                pipe.stalled_by = Some((ticket.session, self.now.steady));
-            }
-            self.touch_pipe(pipe);
+        let limit = self.settings.ahead;
+        let session = self.sessions.get(ticket.session);
+        if session.is_some_and(|session| session.is_head(ticket.seq) && session.out.unsent() > limit) {
+            self.stall(pipe, ticket.session);
         }
     }
 

@@ -1,14 +1,12 @@
 //! What the shell tells: clients that come and go, bytes that were written, time that passed.
 
 use super::pipe::{Purpose, State};
-use super::session::{End, Known, MAX_AHEAD, MAX_OUTPUT, Session, Stop};
+use super::session::{End, Known, MAX_OUTPUT, Session, Stop};
 use super::{Output, PipeId, Proxy, SessionId};
 use crate::metric::Metric;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
-/// A shared pipe that one slow client blocks this long (microseconds) is replaced for everyone else.
-const STALL: u64 = 50_000;
 /// How often memory that nobody needs goes back to the system (microseconds).
 const TRIM: u64 = 1_000_000;
 
@@ -103,7 +101,7 @@ impl Proxy {
             && (session.stop == Some(Stop::Closing)
                 || (session.ended && session.stop.is_none() && !session.to_resume));
         let thirsty = session.stop == Some(Stop::Output) && unsent <= MAX_OUTPUT / 2;
-        let flows = session.stalls > 0 && unsent <= MAX_AHEAD / 2;
+        let flows = session.stalls > 0 && unsent <= self.settings.ahead / 2;
         if done {
             self.drop_client(id);
             return false;
@@ -205,16 +203,7 @@ impl Proxy {
             self.trimmed = self.now.steady;
             self.pool.trim();
         }
-        let (now, patience) = (self.now.steady, self.settings.slow_reader);
-        for id in self.pipes.ids() {
-            let Some(pipe) = self.pipes.get(id) else { continue };
-            let Some((client, since)) = pipe.stalled_by else { continue };
-            if now.saturating_sub(since) > patience {
-                self.evict(client, "it did not read its replies while others waited behind it");
-            } else if now.saturating_sub(since) > STALL && pipe.purpose == Purpose::Shared {
-                self.replace_shared(id);
-            }
-        }
+        self.relieve_stalls();
         self.stream_tick();
     }
 
@@ -223,34 +212,6 @@ impl Proxy {
         let stalled = self.pipes.iter().any(|(_, pipe)| pipe.stalled_by.is_some());
         let idle = self.now.steady + if stalled || self.stream_waits() { 20_000 } else { 100_000 };
         self.park.next_due().map_or(idle, |due| due.min(idle))
-    }
-
-    /// Takes a shared pipe out of use because one client blocks it: the others get a new one.
-    fn replace_shared(&mut self, id: PipeId) {
-        for shared in &mut self.shared {
-            for slot in &mut shared.0 {
-                if *slot == Some(id) {
-                    *slot = None;
-                }
-            }
-        }
-        self.epoch = self.epoch.wrapping_add(1);
-        self.retire(id);
-    }
-
-    /// Reads the pipes on again that waited for this client to read.
-    pub(super) fn unstall(&mut self, client: SessionId) {
-        if let Some(session) = self.sessions.get_mut(client) {
-            session.stalls = 0;
-        }
-        for id in self.pipes.ids() {
-            let Some(pipe) = self.pipes.get_mut(id) else { continue };
-            if pipe.stalled_by.is_some_and(|(session, _)| session == client) {
-                pipe.stalled_by = None;
-                self.touch_pipe(id);
-                self.pipe_bytes(id, &[]);
-            }
-        }
     }
 
     /// Answers a request that the shell had to ask other workers for.

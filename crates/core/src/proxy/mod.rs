@@ -32,6 +32,7 @@ mod request;
 mod scan;
 mod session;
 mod split;
+mod stall;
 mod stream;
 mod upstream;
 
@@ -75,6 +76,8 @@ pub struct Settings {
     pub ordinary: u64,
     /// Largest reply that is put together from several nodes, in bytes.
     pub merged: usize,
+    /// Unread reply bytes of one client after which the pipe that brings more is not read on.
+    pub ahead: usize,
     /// How long a client may leave its replies unread while others wait behind it, in microseconds.
     pub slow_reader: u64,
 }
@@ -89,7 +92,8 @@ impl Default for Settings {
             collect: 64 * 1024 * 1024,
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
-            slow_reader: 10_000_000,
+            ahead: 8 * 1024 * 1024,
+            slow_reader: 5_000_000,
         }
     }
 }
@@ -122,12 +126,12 @@ pub enum Output {
 }
 
 /// What all workers have to be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`.
-    Clients,
+    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
+    Clients(Option<Vec<u64>>),
 }
 
 /// One worker's gateway.

@@ -30,8 +30,8 @@ pub(crate) enum Work {
     Part { merge: super::MergeId, part: u32 },
     /// The answer to the greeting of the connection.
     Greeting,
-    /// The answer to ASKING, which goes nowhere.
-    Asking,
+    /// A reply that nobody waits for: of ASKING, or of a request that was sent again elsewhere.
+    Nobody,
     /// The answer to the question whether a large request may come here.
     Probe,
     /// The reply of a large request.
@@ -173,7 +173,7 @@ impl Pipe {
     /// not handed to the kernel cannot have been executed: a server executes whole requests only.
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
-            Work::Greeting | Work::Asking => Fate::Nobody,
+            Work::Greeting | Work::Nobody => Fate::Nobody,
             Work::Probe => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent

@@ -182,6 +182,10 @@ impl Proxy {
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
+            Treat::Later if leaves_doubt(command) => {
+                self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
+                Admit::Yes
+            }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
         }
@@ -233,4 +237,10 @@ impl Proxy {
 /// Commands that need no AUTH (`server.c`: `CMD_NO_AUTH`).
 fn before_auth(command: &Command) -> bool {
     matches!(command.name, "auth" | "hello" | "quit" | "reset")
+}
+
+/// Commands after which the client means something else by what it sends next. It may be on its way already: where
+/// these are refused, the connection closes, or a transaction's commands would be executed one by one.
+fn leaves_doubt(command: &Command) -> bool {
+    matches!(command.name, "multi" | "client|reply")
 }

@@ -11,8 +11,6 @@ use std::net::SocketAddr;
 pub(crate) const MAX_DEPTH: u32 = 1024;
 /// Unread reply bytes of one client after which no more of its requests are admitted.
 pub(crate) const MAX_OUTPUT: usize = 32 * 1024 * 1024;
-/// Unread reply bytes of one client after which the pipe that brings more is not read on.
-pub(crate) const MAX_AHEAD: usize = 8 * 1024 * 1024;
 /// Reply bytes that wait for an earlier reply after which the client is dropped.
 pub(crate) const MAX_STASH: usize = 256 * 1024 * 1024;
 

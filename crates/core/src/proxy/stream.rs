@@ -190,7 +190,7 @@ impl Proxy {
             slot: 0,
             tries: 0,
             resend: Resend::Yes,
-            work: Work::Asking,
+            work: Work::Nobody,
             born: self.now.steady,
         };
         self.push_unkept(lane, b"*1\r\n$6\r\nASKING\r\n", ticket);

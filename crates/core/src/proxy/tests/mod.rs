@@ -5,7 +5,7 @@
 //! map a 0-8191 b 8192-16383      the map changes (nodes are a, b, c …)
 //! 1 says GET foo                 client 1 sends a request (raw bytes with \r\n where it starts with `*` or `!`)
 //! b hears GET foo                node b gets exactly this next
-//! b says "bar"                   node b answers: "bulk", or a raw line, \r\n inside, CRLF added
+//! b says "bar"                   node b answers: "bulk", or a raw line, \r\n inside, CRLF added (not after `!`)
 //! 1 hears "bar"                  client 1 gets exactly this next
 //! a down | a up | a breaks       connections are refused | accepted | broken
 //! wait 20                        milliseconds pass
@@ -105,6 +105,9 @@ fn request(text: &str) -> Vec<u8> {
 }
 
 fn reply(text: &str) -> Vec<u8> {
+    if let Some(raw) = text.strip_prefix('!') {
+        return unescape(raw);
+    }
     let mut out = Vec::new();
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         Some(bulk) => Writer::new(&mut out, Proto::Two).bulk(bulk.as_bytes()),

@@ -108,7 +108,7 @@ fn errors_in_the_servers_words() {
     play("1 says SINTERSTORE foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
     play("1 says EVAL x 2 foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
     play("1 says SELECT 1\n1 hears -ERR DB index is out of range");
-    play("1 says MULTI\n1 hears -ERR evenkeel: 'multi' is not supported through the gateway yet");
+    play("1 says WATCH foo\n1 hears -ERR evenkeel: 'watch' is not supported through the gateway yet");
     play("1 says *1\\r\\nx\\r\\n\n1 hears -ERR Protocol error: expected '$', got 'x'\n1 closed");
 }
 
@@ -158,6 +158,39 @@ fn large_requests_have_a_lane() {
          2 says GET foo\nb hears GET foo\nb says $-1\n2 hears $-1\nb2 hears EXISTS foo\nb2 says :0\n\
          b2 hears *3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n\nb2 says +OK\n1 hears +OK\n\
          a hears GET bar\na says $-1\n1 hears $-1"
+    );
+    run_with(settings, &script);
+}
+
+#[test]
+fn a_refused_transaction_is_not_executed_one_by_one() {
+    play(
+        "1 says *1\\r\\n$5\\r\\nMULTI\\r\\n*2\\r\\n$4\\r\\nINCR\\r\\n$3\\r\\nfoo\\r\\n*1\\r\\n$4\\r\\nEXEC\\r\\n\n\
+         1 hears -ERR evenkeel: 'multi' is not supported through the gateway yet\n1 closed",
+    );
+}
+
+#[test]
+fn a_slow_reader_holds_up_only_itself() {
+    let settings = Settings { ahead: 100, ..Settings::default() };
+    let half = "v".repeat(200);
+    let script = format!(
+        "{MAP}1 stuck\n1 says GET foo\n2 says GET world\n3 says SET foo 1\n3 says GET foo\nb hears GET foo\nb hears GET world\n\
+         b hears SET foo 1\nb hears GET foo\nb says !$400\\r\\n{half}\nwait 60\nb2 hears GET world\nb2 says \"w\"\n2 hears \"w\"\n\
+         1 reads\nb says !{half}\\r\\n\nb says \"w\"\nb says +OK\n3 hears +OK\nb says \"1\"\n3 hears \"1\"\n\
+         1 hears !$400\\r\\n{half}{half}\\r\\n"
+    );
+    run_with(settings, &script);
+}
+
+#[test]
+fn a_client_that_never_reads_is_dropped_when_others_wait() {
+    let settings = Settings { ahead: 100, ..Settings::default() };
+    let script = format!(
+        "{MAP}1 stuck\n1 says GET foo\n2 says SET foo 1\nb hears GET foo\nb hears SET foo 1\nb says !$400\\r\\n{}\nwait 5100\n\
+         1 closed\nb says !{}\\r\\n\nb says +OK\n2 hears +OK",
+        "v".repeat(200),
+        "v".repeat(200)
     );
     run_with(settings, &script);
 }
