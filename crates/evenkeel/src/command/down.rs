@@ -28,7 +28,7 @@ pub(crate) fn down(args: &DownArgs) -> Outcome {
         match stopped {
             0 => say(format_args!("not running in {}", dir.display())),
             many => {
-                say(format_args!("evenkeel was not running; stopped {many} servers that it had left behind"))
+                say(format_args!("evenkeel was not running; stopped {many} servers that it had left behind"));
             }
         }
         return Ok(ExitCode::SUCCESS);
