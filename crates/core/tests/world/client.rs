@@ -11,7 +11,7 @@ const LARGE: usize = 600;
 
 /// What was asked.
 #[derive(Clone)]
-pub enum Asked {
+pub(crate) enum Asked {
     Read(Vec<Vec<u8>>),
     /// Keys and the numbers of their values; `None` deletes.
     Write {
@@ -45,9 +45,18 @@ impl std::fmt::Debug for Asked {
     }
 }
 
+/// How long the gateway holds what cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Longer than any fault lasts.
+    Long,
+    /// So short, and so little, that UNAVAILABLE is an answer to expect.
+    Short,
+}
+
 /// How a client ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub(crate) enum Life {
     Open,
     /// It closed its sending side.
     Ended,
@@ -55,22 +64,21 @@ pub enum Life {
     Gone,
 }
 
-pub struct Client {
-    pub id: SessionId,
+pub(crate) struct Client {
+    pub(crate) id: SessionId,
     number: u64,
-    pub life: Life,
+    pub(crate) life: Life,
     /// Bytes that are on their way to the gateway.
-    pub wire: Vec<u8>,
-    pub heard: Vec<u8>,
-    pub reading: bool,
-    pub writable: bool,
-    pub asked: VecDeque<Asked>,
+    pub(crate) wire: Vec<u8>,
+    pub(crate) heard: Vec<u8>,
+    pub(crate) reading: bool,
+    pub(crate) writable: bool,
+    pub(crate) asked: VecDeque<Asked>,
     keys: Vec<Vec<u8>>,
     /// What each of its keys may hold; nothing else writes them.
     known: BTreeMap<Vec<u8>, Vec<Option<Id>>>,
     proto: Proto,
-    /// Whether it may be told UNAVAILABLE for any request.
-    patient: bool,
+    hold: Hold,
     /// Values that were read before the writes behind in the pipeline were answered. A connection that was lost
     /// after both were executed explains it (the read is asked again, the write is UNCERTAIN); nothing else does.
     early: Vec<(Vec<u8>, Option<Id>)>,
@@ -88,17 +96,17 @@ impl Asked {
 
 /// What the writes of all clients must have come to in the end.
 #[derive(Default)]
-pub struct Ledger {
-    pub next: Id,
+pub(crate) struct Ledger {
+    pub(crate) next: Id,
     once: Vec<Id>,
     never: Vec<Id>,
-    pub replies: usize,
-    pub uncertain: usize,
-    pub unavailable: usize,
+    pub(crate) replies: usize,
+    pub(crate) uncertain: usize,
+    pub(crate) unavailable: usize,
 }
 
 impl Client {
-    pub fn new(id: SessionId, number: u64, patient: bool) -> Self {
+    pub(crate) fn new(id: SessionId, number: u64, hold: Hold) -> Self {
         let keys =
             (0..4).flat_map(|tag| ["a", "b", "c"].map(|key| format!("{{{number}.{tag}}}{key}").into_bytes()));
         let keys: Vec<Vec<u8>> = keys.collect();
@@ -114,23 +122,23 @@ impl Client {
             known: keys.iter().map(|key| (key.clone(), vec![None])).collect(),
             keys,
             proto: Proto::Two,
-            patient,
+            hold,
             early: Vec::new(),
             log: Vec::new(),
         }
     }
 
     /// Its number, which its keys begin with.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    pub fn keys(&self) -> &[Vec<u8>] {
+    pub(crate) fn keys(&self) -> &[Vec<u8>] {
         &self.keys
     }
 
     /// Asks something at random.
-    pub fn ask(&mut self, ledger: &mut Ledger, dice: &mut Dice) {
+    pub(crate) fn ask(&mut self, ledger: &mut Ledger, dice: &mut Dice) {
         let asked = match dice.below(100) {
             0..35 => Asked::Read(self.some_keys(1, dice)),
             35..65 => self.write(1, ledger, dice),
@@ -221,7 +229,7 @@ impl Client {
     }
 
     /// Checks the replies that are whole.
-    pub fn check(&mut self, cluster: &Cluster, ledger: &mut Ledger) {
+    pub(crate) fn check(&mut self, cluster: &Cluster, ledger: &mut Ledger) {
         while let Ok(Scan::Done(len)) = ReplyScan::default().advance(&self.heard) {
             let reply: Vec<u8> = self.heard.drain(..len).collect();
             ledger.replies += 1;
@@ -233,7 +241,7 @@ impl Client {
         }
     }
 
-    pub fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         let from = self.log.len().saturating_sub(60);
         self.log[from..].join("\n")
     }
@@ -321,7 +329,7 @@ impl Client {
                 ledger.unavailable += 1;
                 let large = matches!(asked, Asked::Write { large: true, .. });
                 let excused = ["overtook", "no node answered yet"].iter().any(|reason| line.contains(reason));
-                if self.patient && !large && !excused {
+                if self.hold == Hold::Long && !large && !excused {
                     return Err("not served though there was time".to_owned());
                 }
                 if let Asked::Write { pairs, .. } = asked {
@@ -339,7 +347,7 @@ impl Client {
     }
 
     /// It is gone: what it still waits for may or may not have been done.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.life = Life::Gone;
         self.log.push("is gone".to_owned());
         for asked in self.asked.drain(..) {
@@ -352,7 +360,7 @@ impl Client {
     }
 
     /// Everything came to rest: are its writes there?
-    pub fn check_end(&self, cluster: &Cluster) {
+    pub(crate) fn check_end(&self, cluster: &Cluster) {
         for (key, may) in &self.known {
             let value = cluster.value(key);
             assert!(
@@ -366,7 +374,7 @@ impl Client {
 }
 
 impl Ledger {
-    pub fn check_end(&self, executed: &HashMap<Id, u32>) {
+    pub(crate) fn check_end(&self, executed: &HashMap<Id, u32>) {
         for (id, times) in executed {
             assert_eq!(*times, 1, "{id} was written {times} times");
         }

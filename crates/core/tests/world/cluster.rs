@@ -7,11 +7,11 @@ use evenkeel_core::topology::{Node, NodeIndex, SLOTS, Topology, slot};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-pub const SHARDS: usize = 3;
-pub const NODES: usize = SHARDS * 2;
+pub(crate) const SHARDS: usize = 3;
+pub(crate) const NODES: usize = SHARDS * 2;
 
 /// A value that a client wrote: its number, unique in the world, and its bytes.
-pub type Id = u32;
+pub(crate) type Id = u32;
 
 /// Where a slot's migration is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,13 @@ enum Stage {
     Moving,
     /// The target owns the slot; the source does not know yet.
     Taken,
+}
+
+/// What is asked of a node.
+struct Call<'a> {
+    keys: &'a [&'a [u8]],
+    writes: bool,
+    asking: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +39,8 @@ struct Migration {
 /// What one node is and believes.
 struct Member {
     up: bool,
+    /// Whether it takes bytes and does nothing.
+    hung: bool,
     /// Until when it refuses, and in which words.
     refuses: Option<(u64, &'static str)>,
     /// Which shard it believes to own a slot that is not with its first owner any more.
@@ -40,7 +49,7 @@ struct Member {
     primary: [usize; SHARDS],
 }
 
-pub struct Cluster {
+pub(crate) struct Cluster {
     members: Vec<Member>,
     /// The truth: each shard's primary and the data that its two nodes share.
     primary: [usize; SHARDS],
@@ -51,17 +60,19 @@ pub struct Cluster {
     takeover: [Option<u64>; SHARDS],
     /// When dead nodes come back.
     back: BTreeMap<usize, u64>,
+    /// The last map, and the truth that it shows: slots move once only.
+    drawn: Option<(([usize; SHARDS], usize), Topology)>,
     /// Whether it prints what it is asked.
-    pub telling: bool,
+    pub(crate) telling: bool,
     /// How often each value was written.
-    pub executed: HashMap<Id, u32>,
+    pub(crate) executed: HashMap<Id, u32>,
 }
 
-pub fn addr(node: usize) -> SocketAddr {
+pub(crate) fn addr(node: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, node as u8 + 1], 7000))
 }
 
-pub fn node_at(addr: SocketAddr) -> usize {
+pub(crate) fn node_at(addr: SocketAddr) -> usize {
     addr.to_string().split(['.', ':']).nth(3).and_then(|byte| byte.parse::<usize>().ok()).expect("an address")
         - 1
 }
@@ -71,15 +82,15 @@ fn first_owner(slot: u16) -> usize {
 }
 
 /// The number at the start of a value.
-pub fn id_of(value: &[u8]) -> Id {
+pub(crate) fn id_of(value: &[u8]) -> Id {
     let digits = value.split(|byte| *byte == b':').next().unwrap_or_default();
     std::str::from_utf8(digits).ok().and_then(|id| id.parse().ok()).expect("values begin with their number")
 }
 
 impl Cluster {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let primary = [0, 1, 2];
-        let member = |_| Member { up: true, refuses: None, moved: HashMap::new(), primary };
+        let member = |_| Member { up: true, hung: false, refuses: None, moved: HashMap::new(), primary };
         Cluster {
             members: (0..NODES).map(member).collect(),
             primary,
@@ -88,12 +99,13 @@ impl Cluster {
             migrations: BTreeMap::new(),
             takeover: [None; SHARDS],
             back: BTreeMap::new(),
+            drawn: None,
             telling: false,
             executed: HashMap::new(),
         }
     }
 
-    pub fn is_up(&self, node: usize) -> bool {
+    pub(crate) fn is_up(&self, node: usize) -> bool {
         self.members[node].up
     }
 
@@ -102,7 +114,15 @@ impl Cluster {
     }
 
     /// The map as an observer of every node would draw it now.
-    pub fn map(&self) -> Topology {
+    pub(crate) fn map(&mut self) -> Topology {
+        let version = (self.primary, self.moved.len());
+        if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != version) {
+            self.drawn = Some((version, self.draw()));
+        }
+        self.drawn.as_ref().map(|(_, map)| map.clone()).expect("it was just drawn")
+    }
+
+    fn draw(&self) -> Topology {
         let mut owners: Vec<usize> = (0..SLOTS).map(|slot| self.primary[slot * SHARDS / SLOTS]).collect();
         for (slot, shard) in &self.moved {
             owners[usize::from(*slot)] = self.primary[*shard];
@@ -116,12 +136,12 @@ impl Cluster {
     }
 
     /// What a client reads of a key in the end.
-    pub fn value(&self, key: &[u8]) -> Option<Id> {
+    pub(crate) fn value(&self, key: &[u8]) -> Option<Id> {
         self.data[self.owner(slot(key))].get(key).map(|value| id_of(value))
     }
 
     /// Something happens to slots, or nodes hear of what happened. `slots` are those in use.
-    pub fn shift(&mut self, slots: &[u16], dice: &mut Dice) {
+    pub(crate) fn shift(&mut self, slots: &[u16], dice: &mut Dice) {
         match dice.below(10) {
             0 => {
                 let at = slots[dice.below(slots.len())];
@@ -183,28 +203,33 @@ impl Cluster {
     }
 
     /// A node refuses everything for a while.
-    pub fn refuse(&mut self, now: u64, dice: &mut Dice) {
+    pub(crate) fn refuse(&mut self, now: u64, dice: &mut Dice) {
         let node = dice.below(NODES);
         let words =
             dice.pick(&["CLUSTERDOWN The cluster is down", "LOADING Redis is loading the dataset in memory"]);
         self.members[node].refuses = Some((now + 1_000 * (1 + dice.below(30) as u64), words));
     }
 
-    /// A primary dies; returns it. Its replica takes over soon, and it comes back as a replica later.
-    pub fn kill(&mut self, now: u64, dice: &mut Dice) -> Option<usize> {
+    pub(crate) fn is_hung(&self, node: usize) -> bool {
+        self.members[node].hung
+    }
+
+    /// A primary dies or hangs; returns it if it died. Its replica takes over soon, and it comes back as a replica later.
+    pub(crate) fn kill(&mut self, now: u64, dice: &mut Dice) -> Option<usize> {
         let shard = dice.below(SHARDS);
         let node = self.primary[shard];
         if self.takeover[shard].is_some() || self.back.keys().any(|dead| dead % SHARDS == shard) {
             return None;
         }
-        self.members[node].up = false;
+        let hangs = dice.once_in(3);
+        (self.members[node].hung, self.members[node].up) = (hangs, hangs);
         self.takeover[shard] = Some(now + 1_000 * (5 + dice.below(200) as u64));
-        self.back.insert(node, now + 1_000 * (250 + dice.below(300) as u64));
-        Some(node)
+        self.back.insert(node, now + 1_000 * (250 + dice.below(900) as u64));
+        (!hangs).then_some(node)
     }
 
     /// What is due happens.
-    pub fn tick(&mut self, now: u64) {
+    pub(crate) fn tick(&mut self, now: u64) {
         for shard in 0..SHARDS {
             if self.takeover[shard].is_some_and(|due| due <= now) {
                 self.takeover[shard] = None;
@@ -217,7 +242,7 @@ impl Cluster {
             self.back.iter().filter(|(_, due)| **due <= now).map(|(node, _)| *node).collect();
         for node in due {
             self.back.remove(&node);
-            self.members[node].up = true;
+            (self.members[node].up, self.members[node].hung) = (true, false);
             self.members[node].primary = self.primary;
             self.members[node].refuses =
                 Some((now + 20_000, "LOADING Redis is loading the dataset in memory"));
@@ -225,7 +250,7 @@ impl Cluster {
     }
 
     /// Everything that is wrong comes right.
-    pub fn heal(&mut self, dice: &mut Dice) {
+    pub(crate) fn heal(&mut self, dice: &mut Dice) {
         self.tick(u64::MAX / 2);
         while !self.migrations.is_empty() {
             self.move_on(dice);
@@ -237,7 +262,14 @@ impl Cluster {
     }
 
     /// A node answers one request. `asking` is the connection's ASKING flag.
-    pub fn answer(&mut self, node: usize, args: &Args<'_>, line: &mut Line, now: u64, dice: &mut Dice) {
+    pub(crate) fn answer(
+        &mut self,
+        node: usize,
+        args: &Args<'_>,
+        line: &mut Line,
+        now: u64,
+        dice: &mut Dice,
+    ) {
         let name = args.get(0).to_ascii_uppercase();
         let asking = std::mem::take(&mut line.asking);
         let mut writer = Writer::new(&mut line.outbox, line.proto);
@@ -265,7 +297,7 @@ impl Cluster {
             other => panic!("a node was asked {}", other.escape_ascii()),
         };
         let writes = matches!(name.as_slice(), b"SET" | b"DEL" | b"MSET");
-        let refusal = self.refusal(node, &keys, writes, asking, now, dice);
+        let refusal = self.refusal(node, &Call { keys: &keys, writes, asking }, now, dice);
         if self.telling {
             let words: Vec<String> =
                 args.iter().map(|word| word[..word.len().min(20)].escape_ascii().to_string()).collect();
@@ -311,15 +343,8 @@ impl Cluster {
     }
 
     /// Why a node does not execute a request (`cluster.c`: `getNodeByQuery`).
-    fn refusal(
-        &self,
-        node: usize,
-        keys: &[&[u8]],
-        writes: bool,
-        asking: bool,
-        now: u64,
-        dice: &mut Dice,
-    ) -> Option<String> {
+    fn refusal(&self, node: usize, call: &Call<'_>, now: u64, dice: &mut Dice) -> Option<String> {
+        let Call { keys, writes, asking } = *call;
         let (member, shard, at) = (&self.members[node], node % SHARDS, slot(keys[0]));
         assert!(keys.iter().all(|key| slot(key) == at), "a node was asked for keys of two slots");
         if let Some((until, words)) = member.refuses
@@ -361,18 +386,18 @@ impl Cluster {
 
 /// A connection as its node sees it.
 #[derive(Default)]
-pub struct Line {
+pub(crate) struct Line {
     /// What it is called in a tale.
-    pub name: u64,
-    pub inbox: Vec<u8>,
-    pub outbox: Vec<u8>,
-    pub asking: bool,
-    pub proto: Proto,
+    pub(crate) name: u64,
+    pub(crate) inbox: Vec<u8>,
+    pub(crate) outbox: Vec<u8>,
+    pub(crate) asking: bool,
+    pub(crate) proto: Proto,
 }
 
 impl Line {
     /// Has the node answer the first request; false when there is none.
-    pub fn serve(&mut self, node: usize, cluster: &mut Cluster, now: u64, dice: &mut Dice) -> bool {
+    pub(crate) fn serve(&mut self, node: usize, cluster: &mut Cluster, now: u64, dice: &mut Dice) -> bool {
         let mut spans = Vec::new();
         let inbox = std::mem::take(&mut self.inbox);
         let read = RequestReader::default().read(&inbox, &mut spans, &Limits::SERVER);
