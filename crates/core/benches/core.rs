@@ -48,10 +48,12 @@ fn main() {
         black_box(route(&args, &map));
     });
     for depth in [1, 16, 128] {
-        for (name, set, bytes) in
-            [("GET of 64 bytes", false, 64), ("SET of 64 bytes", true, 64), ("GET of 4 KiB", false, 4096)]
-        {
-            let mut world = World::new(depth, set, bytes);
+        for (name, kind, bytes) in [
+            ("GET of 64 bytes", Kind::Get, 64),
+            ("SET of 64 bytes", Kind::Set, 64),
+            ("GET of 4 KiB", Kind::Get, 4096),
+        ] {
+            let mut world = World::new(depth, kind, bytes);
             row(&format!("whole way of {name}, pipeline {depth}"), CLIENTS * depth, || world.turn());
         }
     }
@@ -95,13 +97,22 @@ fn map() -> Topology {
         replica_of: None,
         epoch: 1,
     });
-    Topology::new(nodes.collect(), |slot| Some(NodeIndex((usize::from(slot) * NODES / usize::from(SLOTS)) as u16)))
+    Topology::new(nodes.collect(), |slot| {
+        Some(NodeIndex((usize::from(slot) * NODES / usize::from(SLOTS)) as u16))
+    })
 }
 
 fn route(args: &Args<'_>, map: &Topology) -> Option<NodeIndex> {
     let Lookup::Found(command) = lookup(args.get(0), Some(args.get(1))) else { return None };
     let key = keys(command, args).ok()?.next()?;
     map.owner(slot(args.get(key)))
+}
+
+/// What the clients ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Get,
+    Set,
 }
 
 /// Fifty clients, each with a pipeline that it sends again and again, and nodes with ready-made answers.
@@ -118,8 +129,8 @@ struct World {
 }
 
 impl World {
-    fn new(depth: usize, set: bool, bytes: usize) -> Self {
-        let one = if set { b"+OK\r\n".to_vec() } else { reply(bytes) };
+    fn new(depth: usize, kind: Kind, bytes: usize) -> Self {
+        let one = if kind == Kind::Set { b"+OK\r\n".to_vec() } else { reply(bytes) };
         let mut shares = [0; NODES];
         let mut proxy = Proxy::new(Settings::default(), 1);
         proxy.adopt(Arc::new(map()));
@@ -129,7 +140,7 @@ impl World {
                 let key = format!("key:{:012}", client * 1000 + at);
                 let value = vec![b'v'; bytes];
                 shares[usize::from(slot(key.as_bytes())) * NODES / usize::from(SLOTS)] += 1;
-                if set {
+                if kind == Kind::Set {
                     request(&[b"SET", key.as_bytes(), &value])
                 } else {
                     request(&[b"GET", key.as_bytes()])

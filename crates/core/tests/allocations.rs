@@ -302,6 +302,9 @@ fn an_ordinary_request_allocates_nothing() {
     let each = bytes_of_an_idle_client(&mut world);
     assert!(each < 2048, "an idle client holds {each} bytes");
     let lines = world.proxy.list_clients(None);
-    assert!(lines.lines().all(|line| line.contains(" qbuf=0 ") && line.contains(" tot-mem=0 ")), "an idle client holds bytes");
+    assert!(
+        lines.lines().all(|line| line.contains(" qbuf=0 ") && line.contains(" tot-mem=0 ")),
+        "an idle client holds bytes"
+    );
     println!("an idle client holds {each} bytes");
 }

@@ -14,7 +14,7 @@ mod cluster;
 #[path = "world/dice.rs"]
 mod dice;
 
-use client::{Client, Ledger, Life};
+use client::{Client, Hold, Ledger, Life};
 use cluster::{Cluster, Line, addr, node_at};
 use dice::Dice;
 use evenkeel_core::metric::Metric;
@@ -53,14 +53,14 @@ struct World {
     ledger: Ledger,
     opened: u64,
     evicting: bool,
-    patient: bool,
+    hold: Hold,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let patient = seed % 4 != 3;
+        let hold = if seed % 4 == 3 { Hold::Short } else { Hold::Long };
         let mut settings = Settings { ordinary: 300, ..Settings::default() };
-        if !patient {
+        if hold == Hold::Short {
             (settings.hold, settings.hold_bytes) = (60_000, 700);
         }
         let mut world = World {
@@ -76,7 +76,7 @@ impl World {
             ledger: Ledger::default(),
             opened: 0,
             evicting: false,
-            patient,
+            hold,
         };
         if !world.dice.once_in(4) {
             let map = Arc::new(world.cluster.map());
@@ -218,11 +218,11 @@ impl World {
 
     fn open_client(&mut self) {
         self.opened += 1;
-        let (number, patient) = (self.opened, self.patient);
+        let (number, hold) = (self.opened, self.hold);
         let peer = SocketAddr::from(([10, 1, 0, 1], number as u16));
         let mut id = SessionId::NONE;
         self.turn(|proxy| id = proxy.client_opened(number, peer, addr(99)));
-        self.clients.push(Client::new(id, number, patient));
+        self.clients.push(Client::new(id, number, hold));
     }
 
     fn ask(&mut self) {
@@ -341,6 +341,9 @@ impl World {
     fn node_serves(&mut self) {
         let Some(key) = self.some_conn(|conn| !conn.line.inbox.is_empty()) else { return };
         let Some(conn) = self.conns.get_mut(&key) else { return };
+        if self.cluster.is_hung(conn.node) {
+            return;
+        }
         for _ in 0..=self.dice.below(6) {
             conn.line.serve(conn.node, &mut self.cluster, self.now, &mut self.dice);
         }
@@ -365,6 +368,9 @@ impl World {
 
     /// What reached a node before its connection broke may be executed.
     fn serve_some(&mut self, conn: &mut Conn) {
+        if self.cluster.is_hung(conn.node) {
+            return;
+        }
         for _ in 0..self.dice.pick(&[0, 1, 3, 100]) {
             if !conn.line.serve(conn.node, &mut self.cluster, self.now, &mut self.dice) {
                 break;
@@ -487,7 +493,7 @@ fn number(variable: &str) -> Option<u64> {
 fn promises_hold_in_every_world() {
     let seeds = match number("EVENKEEL_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("EVENKEEL_SEEDS").unwrap_or(300),
+        None => 0..number("EVENKEEL_SEEDS").unwrap_or(200),
     };
     let mut failed = Vec::new();
     let (mut replies, mut uncertain, mut unavailable, mut evicted) = (0, 0, 0, 0);

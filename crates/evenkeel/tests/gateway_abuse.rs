@@ -24,6 +24,7 @@ const BOUND: u64 = 96;
 const END: &[&str] = &["ECHO", "the end of it"];
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_no_request_gets_the_servers_own_words() {
     let (_alone, front) = (alone(), Front::start());
     let (server, gateway) = (front.cluster.primaries[0].addr, front.gateway.addr);

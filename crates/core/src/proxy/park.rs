@@ -91,16 +91,32 @@ impl Park {
 
     /// Holds one more: behind those of its client and slot that came before it, whichever got here first.
     fn push(&mut self, held: Held) {
+        let mut place = self.held.len();
+        if self.holds(&held.ticket) {
+            // Nearly always it is behind the last of them already, which is not far from the end.
+            for (at, other) in self.held.iter().enumerate().rev() {
+                if !is_of_the_same(&other.ticket, &held.ticket) {
+                    continue;
+                }
+                if !other.ticket.is_after(held.ticket.seq) {
+                    break;
+                }
+                place = at;
+            }
+        }
+        self.insert(place, held);
+    }
+
+    /// Holds on to one that was looked at in its turn.
+    fn keep(&mut self, held: Held) {
+        self.insert(self.held.len(), held);
+    }
+
+    fn insert(&mut self, place: usize, held: Held) {
         self.bytes += held.frame.len();
         self.next_due = Some(self.next_due.map_or(held.due, |due| due.min(held.due)));
-        let ticket = &held.ticket;
-        let later = |other: &Held| is_of_the_same(&other.ticket, ticket) && other.ticket.is_after(ticket.seq);
-        let place = if self.holds(ticket) { self.held.iter().position(later) } else { None };
-        *self.counts.entry((ticket.session, ticket.slot)).or_default() += 1;
-        match place {
-            Some(at) => self.held.insert(at, held),
-            None => self.held.push_back(held),
-        }
+        *self.counts.entry((held.ticket.session, held.ticket.slot)).or_default() += 1;
+        self.held.insert(place, held);
     }
 
     /// Forgets what was taken out of `held`.
@@ -167,7 +183,7 @@ impl Proxy {
                 self.give_up(&item.ticket);
             } else if behind.contains(&order) || !self.go(&item, now) {
                 behind.insert(order);
-                self.park.push(Held { due: item.due.max(now + LOOK_AGAIN), ..item });
+                self.park.keep(Held { due: item.due.max(now + LOOK_AGAIN), ..item });
             }
         }
     }

@@ -45,6 +45,15 @@ impl std::fmt::Debug for Asked {
     }
 }
 
+/// How long the gateway holds what cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Longer than any fault lasts.
+    Long,
+    /// So short, and so little, that UNAVAILABLE is an answer to expect.
+    Short,
+}
+
 /// How a client ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -69,8 +78,7 @@ pub(crate) struct Client {
     /// What each of its keys may hold; nothing else writes them.
     known: BTreeMap<Vec<u8>, Vec<Option<Id>>>,
     proto: Proto,
-    /// Whether it may be told UNAVAILABLE for any request.
-    patient: bool,
+    hold: Hold,
     /// Values that were read before the writes behind in the pipeline were answered. A connection that was lost
     /// after both were executed explains it (the read is asked again, the write is UNCERTAIN); nothing else does.
     early: Vec<(Vec<u8>, Option<Id>)>,
@@ -98,7 +106,7 @@ pub(crate) struct Ledger {
 }
 
 impl Client {
-    pub(crate) fn new(id: SessionId, number: u64, patient: bool) -> Self {
+    pub(crate) fn new(id: SessionId, number: u64, hold: Hold) -> Self {
         let keys =
             (0..4).flat_map(|tag| ["a", "b", "c"].map(|key| format!("{{{number}.{tag}}}{key}").into_bytes()));
         let keys: Vec<Vec<u8>> = keys.collect();
@@ -114,7 +122,7 @@ impl Client {
             known: keys.iter().map(|key| (key.clone(), vec![None])).collect(),
             keys,
             proto: Proto::Two,
-            patient,
+            hold,
             early: Vec::new(),
             log: Vec::new(),
         }
@@ -321,7 +329,7 @@ impl Client {
                 ledger.unavailable += 1;
                 let large = matches!(asked, Asked::Write { large: true, .. });
                 let excused = ["overtook", "no node answered yet"].iter().any(|reason| line.contains(reason));
-                if self.patient && !large && !excused {
+                if self.hold == Hold::Long && !large && !excused {
                     return Err("not served though there was time".to_owned());
                 }
                 if let Asked::Write { pairs, .. } = asked {

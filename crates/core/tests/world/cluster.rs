@@ -25,6 +25,13 @@ enum Stage {
     Taken,
 }
 
+/// What is asked of a node.
+struct Call<'a> {
+    keys: &'a [&'a [u8]],
+    writes: bool,
+    asking: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Migration {
     from: usize,
@@ -35,6 +42,8 @@ struct Migration {
 /// What one node is and believes.
 struct Member {
     up: bool,
+    /// Whether it takes bytes and does nothing.
+    hung: bool,
     /// Until when it refuses, and in which words.
     refuses: Option<(u64, &'static str)>,
     /// Which shard it believes to own a slot that is not with its first owner any more.
@@ -54,6 +63,8 @@ pub(crate) struct Cluster {
     takeover: [Option<u64>; SHARDS],
     /// When dead nodes come back.
     back: BTreeMap<usize, u64>,
+    /// The last map, and the truth that it shows: slots move once only.
+    drawn: Option<(([usize; SHARDS], usize), Topology)>,
     /// Whether it prints what it is asked.
     pub(crate) telling: bool,
     /// How often each value was written.
@@ -82,7 +93,7 @@ pub(crate) fn id_of(value: &[u8]) -> Id {
 impl Cluster {
     pub(crate) fn new() -> Self {
         let primary = [0, 1, 2];
-        let member = |_| Member { up: true, refuses: None, moved: HashMap::new(), primary };
+        let member = |_| Member { up: true, hung: false, refuses: None, moved: HashMap::new(), primary };
         Cluster {
             members: (0..NODES).map(member).collect(),
             primary,
@@ -91,6 +102,7 @@ impl Cluster {
             migrations: BTreeMap::new(),
             takeover: [None; SHARDS],
             back: BTreeMap::new(),
+            drawn: None,
             telling: false,
             executed: HashMap::new(),
         }
@@ -105,7 +117,15 @@ impl Cluster {
     }
 
     /// The map as an observer of every node would draw it now.
-    pub(crate) fn map(&self) -> Topology {
+    pub(crate) fn map(&mut self) -> Topology {
+        let version = (self.primary, self.moved.len());
+        if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != version) {
+            self.drawn = Some((version, self.draw()));
+        }
+        self.drawn.as_ref().map(|(_, map)| map.clone()).expect("it was just drawn")
+    }
+
+    fn draw(&self) -> Topology {
         let mut owners: Vec<usize> = (0..SLOTS).map(|slot| self.primary[slot * SHARDS / SLOTS]).collect();
         for (slot, shard) in &self.moved {
             owners[usize::from(*slot)] = self.primary[*shard];
@@ -193,17 +213,22 @@ impl Cluster {
         self.members[node].refuses = Some((now + 1_000 * (1 + dice.below(30) as u64), words));
     }
 
-    /// A primary dies; returns it. Its replica takes over soon, and it comes back as a replica later.
+    pub(crate) fn is_hung(&self, node: usize) -> bool {
+        self.members[node].hung
+    }
+
+    /// A primary dies or hangs; returns it if it died. Its replica takes over soon, and it comes back as a replica later.
     pub(crate) fn kill(&mut self, now: u64, dice: &mut Dice) -> Option<usize> {
         let shard = dice.below(SHARDS);
         let node = self.primary[shard];
         if self.takeover[shard].is_some() || self.back.keys().any(|dead| dead % SHARDS == shard) {
             return None;
         }
-        self.members[node].up = false;
+        let hangs = dice.once_in(3);
+        (self.members[node].hung, self.members[node].up) = (hangs, hangs);
         self.takeover[shard] = Some(now + 1_000 * (5 + dice.below(200) as u64));
-        self.back.insert(node, now + 1_000 * (250 + dice.below(300) as u64));
-        Some(node)
+        self.back.insert(node, now + 1_000 * (250 + dice.below(900) as u64));
+        (!hangs).then_some(node)
     }
 
     /// What is due happens.
@@ -220,7 +245,7 @@ impl Cluster {
             self.back.iter().filter(|(_, due)| **due <= now).map(|(node, _)| *node).collect();
         for node in due {
             self.back.remove(&node);
-            self.members[node].up = true;
+            (self.members[node].up, self.members[node].hung) = (true, false);
             self.members[node].primary = self.primary;
             self.members[node].refuses =
                 Some((now + 20_000, "LOADING Redis is loading the dataset in memory"));
@@ -240,7 +265,14 @@ impl Cluster {
     }
 
     /// A node answers one request. `asking` is the connection's ASKING flag.
-    pub(crate) fn answer(&mut self, node: usize, args: &Args<'_>, line: &mut Line, now: u64, dice: &mut Dice) {
+    pub(crate) fn answer(
+        &mut self,
+        node: usize,
+        args: &Args<'_>,
+        line: &mut Line,
+        now: u64,
+        dice: &mut Dice,
+    ) {
         let name = args.get(0).to_ascii_uppercase();
         let asking = std::mem::take(&mut line.asking);
         let mut writer = Writer::new(&mut line.outbox, line.proto);
@@ -268,7 +300,7 @@ impl Cluster {
             other => panic!("a node was asked {}", other.escape_ascii()),
         };
         let writes = matches!(name.as_slice(), b"SET" | b"DEL" | b"MSET");
-        let refusal = self.refusal(node, &keys, writes, asking, now, dice);
+        let refusal = self.refusal(node, &Call { keys: &keys, writes, asking }, now, dice);
         if self.telling {
             let words: Vec<String> =
                 args.iter().map(|word| word[..word.len().min(20)].escape_ascii().to_string()).collect();
@@ -314,15 +346,8 @@ impl Cluster {
     }
 
     /// Why a node does not execute a request (`cluster.c`: `getNodeByQuery`).
-    fn refusal(
-        &self,
-        node: usize,
-        keys: &[&[u8]],
-        writes: bool,
-        asking: bool,
-        now: u64,
-        dice: &mut Dice,
-    ) -> Option<String> {
+    fn refusal(&self, node: usize, call: &Call<'_>, now: u64, dice: &mut Dice) -> Option<String> {
+        let Call { keys, writes, asking } = *call;
         let (member, shard, at) = (&self.members[node], node % SHARDS, slot(keys[0]));
         assert!(keys.iter().all(|key| slot(key) == at), "a node was asked for keys of two slots");
         if let Some((until, words)) = member.refuses
