@@ -40,7 +40,12 @@ fn large_values_stream_through() {
         assert_eq!(shown(&client.reply()), "+OK\\r\\n");
         let set = start.elapsed();
         get(&mut client, "large", size, 1);
-        println!("{} MiB: SET {set:.1?}, GET {:.1?}, memory {:?}", size / MIB, start.elapsed() - set, gateway.memory());
+        println!(
+            "{} MiB: SET {set:.1?}, GET {:.1?}, memory {:?}",
+            size / MIB,
+            start.elapsed() - set,
+            gateway.memory()
+        );
         // Another value in, the old one out.
         send_words(&mut client, &["GETSET", "large"], 3 * MIB, 2);
         expect_value(&mut client, size, 1);
@@ -66,7 +71,12 @@ fn other_commands_with_large_arguments() {
     assert_eq!(shown(&client.reply()), format!(":{}\\r\\n", 8 * MIB));
     send_words(&mut client, &["SETRANGE", "text", &(3 * MIB).to_string()], 4 * MIB, 3);
     assert_eq!(shown(&client.reply()), format!(":{}\\r\\n", 8 * MIB));
-    client.send(&request(&[b"GETRANGE", b"text", (3 * MIB).to_string().as_bytes(), (7 * MIB - 1).to_string().as_bytes()]));
+    client.send(&request(&[
+        b"GETRANGE",
+        b"text",
+        (3 * MIB).to_string().as_bytes(),
+        (7 * MIB - 1).to_string().as_bytes(),
+    ]));
     expect_value(&mut client, 4 * MIB, 3);
     let element: Vec<u8> = (0..3 * MIB).map(|at| byte(4, at)).collect();
     client.send(&request(&[b"LPUSH", b"list", &element, b"small", &element, &element]));
@@ -74,7 +84,9 @@ fn other_commands_with_large_arguments() {
     assert_eq!(client.ask(&["LLEN", "list"]), b":4\r\n");
     client.send(&request(&[b"LRANGE", b"list", b"0", b"-1"]));
     let (large, small) = (request(&[&element])[4..].to_vec(), b"$5\r\nsmall\r\n".to_vec());
-    assert!(client.reply() == [b"*4\r\n".to_vec(), large.clone(), large.clone(), small, large.clone()].concat());
+    assert!(
+        client.reply() == [b"*4\r\n".to_vec(), large.clone(), large.clone(), small, large.clone()].concat()
+    );
     client.send(&request(&[b"PUBLISH", b"channel", &element]));
     assert_eq!(client.reply(), b":0\r\n");
     client.send(&request(&[b"PING", &element])); // collected: it has no key
@@ -82,7 +94,10 @@ fn other_commands_with_large_arguments() {
     client.send(&request(&[b"MSET", b"a", &element, b"b", &element, b"c", b"1"]));
     assert_eq!(client.reply(), b"+OK\r\n");
     client.send(&request(&[b"MGET", b"a", b"b", b"c"]));
-    assert!(client.reply() == [b"*3\r\n".to_vec(), large.clone(), large.clone(), b"$1\r\n1\r\n".to_vec()].concat());
+    assert!(
+        client.reply()
+            == [b"*3\r\n".to_vec(), large.clone(), large.clone(), b"$1\r\n1\r\n".to_vec()].concat()
+    );
     client.send(&request(&[b"HSET", b"list", b"field", &element]));
     assert!(client.reply().starts_with(b"-WRONGTYPE "));
     client.send(&request(&[b"GET", &element])); // the key itself is large
@@ -90,7 +105,13 @@ fn other_commands_with_large_arguments() {
     client.ask(&["HELLO", "3"]);
     send_words(&mut client, &["SET", "three"], 2 * MIB, 5);
     assert_eq!(client.reply(), b"+OK\r\n");
-    client.send(&request(&[b"EVAL", b"return redis.call('strlen', KEYS[1]) + #ARGV[1]", b"1", b"three", &element]));
+    client.send(&request(&[
+        b"EVAL",
+        b"return redis.call('strlen', KEYS[1]) + #ARGV[1]",
+        b"1",
+        b"three",
+        &element,
+    ]));
     assert_eq!(shown(&client.reply()), format!(":{}\\r\\n", 5 * MIB));
     still_serves(addr);
 }
@@ -143,7 +164,8 @@ fn a_node_that_dies_in_the_middle() {
     assert_eq!(reader.reply(), b"+OK\r\n");
     wait_until("the replica has it", || {
         let offset = |node: &common::cluster::Node, name| node.info(&["INFO", "replication"], name);
-        offset(&cluster.primaries[2], "master_repl_offset") == offset(&cluster.replicas[2], "slave_repl_offset")
+        offset(&cluster.primaries[2], "master_repl_offset")
+            == offset(&cluster.replicas[2], "slave_repl_offset")
     });
     let mut sender = Raw::connect(addr);
     sender.send(format!("*3\r\n$3\r\nSET\r\n$3\r\n{key}\r\n${}\r\n", 20 * MIB).as_bytes());
@@ -153,7 +175,11 @@ fn a_node_that_dies_in_the_middle() {
     cluster.primaries[2].kill();
     // What was half read cannot go on; what was half sent was not applied, and its client can go on.
     let rest = reader.rest();
-    assert!(rest.len() < 30 * MIB && !rest.windows(5).any(|window| window == b"\r\n-ER"), "{} bytes", rest.len());
+    assert!(
+        rest.len() < 30 * MIB && !rest.windows(5).any(|window| window == b"\r\n-ER"),
+        "{} bytes",
+        rest.len()
+    );
     sender.send(&vec![b'n'; 10 * MIB]);
     sender.send(b"\r\n");
     let said = shown(&sender.reply());
@@ -195,7 +221,10 @@ fn slots_with_large_values_move() {
                         send_words(&mut client, &["APPEND", key], 2 * MIB, seed);
                         client.send(&request(&[b"STRLEN", key.as_bytes()]));
                         let length = format!(":{}\\r\\n", size + 2 * MIB);
-                        assert_eq!((shown(&client.reply()), shown(&client.reply())), (length.clone(), length));
+                        assert_eq!(
+                            (shown(&client.reply()), shown(&client.reply())),
+                            (length.clone(), length)
+                        );
                     }
                     rounds += 1;
                 }
@@ -289,7 +318,10 @@ impl Bystander {
         times.sort();
         let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
         let (half, most, longest) = (at(0.5), at(0.99), at(1.0));
-        println!("{} small requests beside {beside}: p50 {half:.1?}, p99 {most:.1?}, longest {longest:.1?}", times.len());
+        println!(
+            "{} small requests beside {beside}: p50 {half:.1?}, p99 {most:.1?}, longest {longest:.1?}",
+            times.len()
+        );
         assert!(times.len() > 20 && longest < SOON / 4, "{longest:?}");
     }
 }
