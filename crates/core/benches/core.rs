@@ -2,7 +2,11 @@
 //!
 //! Each row is the fastest of several rounds, so that what else the machine does counts as little as possible.
 
-#![allow(clippy::disallowed_methods, reason = "a bench reads the clock; the crate that it measures does not")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a bench reads the clock; the crate that it measures does not"
+)]
 
 use evenkeel_core::command::{Args, Lookup, keys, lookup};
 use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId, Settings};

@@ -162,11 +162,16 @@ impl Cluster {
         }
     }
 
-    /// Waits until every replica has its primary's data.
+    /// Waits until every replica has its primary's data and has confirmed that: only then is it sent what is new.
     pub fn wait_until_copied(&self) {
-        for replica in &self.replicas {
+        for (i, replica) in self.replicas.iter().enumerate() {
+            let primary = &self.primaries[i % self.primaries.len()];
             wait_until("a replica is in step", || {
+                let info = primary.info(&["INFO", "replication"], "slave0");
+                let offset = primary.info(&["INFO", "replication"], "master_repl_offset");
                 replica.info(&["INFO", "replication"], "master_link_status") == "up"
+                    && info.contains(&format!("state=online,offset={offset},"))
+                    && offset != "0"
             });
         }
         // The others have to have heard of the roles before anything is done to them.
