@@ -1,7 +1,7 @@
 //! What the shell tells: clients that come and go, bytes that were written, time that passed.
 
 use super::pipe::{Purpose, State};
-use super::session::{End, Known, MAX_AHEAD, MAX_OUTPUT, Session, Stop};
+use super::session::{End, Known, MAX_AHEAD, Session, Stop};
 use super::{Output, PipeId, Proxy, SessionId};
 use crate::metric::Metric;
 use std::io::IoSlice;
@@ -102,7 +102,7 @@ impl Proxy {
         let done = unsent == 0
             && session.under_way() == 0
             && (session.stop == Some(Stop::Closing) || (session.ended && !session.to_resume));
-        let thirsty = session.stop == Some(Stop::Output) && unsent <= MAX_OUTPUT / 2;
+        let thirsty = session.stop == Some(Stop::Output) && unsent <= MAX_AHEAD / 2;
         let flows = session.stalls > 0 && unsent <= MAX_AHEAD / 2;
         if done {
             self.drop_client(id);

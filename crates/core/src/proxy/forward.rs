@@ -1,7 +1,7 @@
 //! Sends a request with all its keys in one slot to the slot's primary.
 
 use super::pipe::{Resend, Ticket, Work};
-use super::session::{MAX_DEPTH, MAX_OUTPUT, Session, Stop};
+use super::session::{MAX_AHEAD, MAX_DEPTH, Session, Stop};
 use super::upstream::Way;
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, keys};
@@ -20,7 +20,7 @@ pub(super) enum Admit {
 pub(super) fn full(session: &Session) -> Option<Stop> {
     if session.under_way() >= MAX_DEPTH {
         Some(Stop::Depth)
-    } else if session.out.unsent() > MAX_OUTPUT {
+    } else if session.out.unsent() > MAX_AHEAD {
         Some(Stop::Output)
     } else {
         None

@@ -73,7 +73,7 @@ pub struct Settings {
     pub collect: u64,
     /// Largest request that travels with the others instead of on a connection of its own, in bytes.
     pub ordinary: u64,
-    /// Largest reply that is put together from several nodes, in bytes.
+    /// Most bytes of replies that are put together from several nodes at a time.
     pub merged: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
@@ -136,6 +136,8 @@ pub struct Proxy {
     sessions: Arena<Session>,
     pipes: Arena<Pipe>,
     merges: Arena<Merge>,
+    /// Bytes of replies that wait for the other parts of theirs.
+    merging: usize,
     pool: Pool,
     park: Park,
     topology: Arc<Topology>,
@@ -173,6 +175,7 @@ impl Proxy {
             sessions: Arena::default(),
             pipes: Arena::default(),
             merges: Arena::default(),
+            merging: 0,
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
             epoch: 0,

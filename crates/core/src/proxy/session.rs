@@ -9,11 +9,10 @@ use std::net::SocketAddr;
 
 /// Requests of one client under way after which it is not read on until half of them are answered.
 pub(crate) const MAX_DEPTH: u32 = 1024;
-/// Unread reply bytes of one client after which no more of its requests are admitted.
-pub(crate) const MAX_OUTPUT: usize = 32 * 1024 * 1024;
-/// Unread reply bytes of one client after which the pipe that brings more is not read on; where others wait behind
-/// it, it is [`MAX_OUTPUT`].
+/// Unread reply bytes of one client after which no more of its requests are admitted, and the pipe that brings more is
+/// not read on; while others wait behind it, the pipe is read on up to [`MAX_OUTPUT`].
 pub(crate) const MAX_AHEAD: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_OUTPUT: usize = 32 * 1024 * 1024;
 /// Reply bytes that wait for an earlier reply after which the client is dropped.
 pub(crate) const MAX_STASH: usize = 256 * 1024 * 1024;
 
