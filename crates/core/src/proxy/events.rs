@@ -1,7 +1,7 @@
 //! What the shell tells: clients that come and go, bytes that were written, time that passed.
 
 use super::pipe::{Purpose, State};
-use super::session::{End, Known, MAX_AHEAD, Session, Stop};
+use super::session::{End, Known, MAX_AHEAD, MAX_OUTPUT, Session, Stop};
 use super::{Output, PipeId, Proxy, SessionId};
 use crate::metric::Metric;
 use std::io::IoSlice;
@@ -206,9 +206,13 @@ impl Proxy {
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };
             let Some((client, since)) = pipe.stalled_by else { continue };
-            let before = self.sessions.get(client).map_or(0, |session| session.held_up);
+            let (before, unsent) =
+                self.sessions.get(client).map_or((0, 0), |session| (session.held_up, session.out.unsent()));
             let stalled = now.saturating_sub(since);
-            if before + stalled > patience && pipe.others_wait(client) {
+            let others = pipe.others_wait(client);
+            if others && unsent <= MAX_OUTPUT {
+                self.flow(id); // they came after it had stalled
+            } else if others && before + stalled > patience {
                 self.evict(client, "it did not read its replies while others waited behind it");
             } else if stalled > STALL && pipe.purpose == Purpose::Shared {
                 self.replace_shared(id);
@@ -243,18 +247,23 @@ impl Proxy {
             session.stalls = 0;
         }
         for id in self.pipes.ids() {
-            let Some(pipe) = self.pipes.get_mut(id) else { continue };
-            if let Some((_, since)) = pipe.stalled_by.filter(|(session, _)| *session == client) {
-                pipe.stalled_by = None;
-                if pipe.others_wait(client)
-                    && let Some(session) = self.sessions.get_mut(client)
-                {
-                    session.held_up += self.now.steady.saturating_sub(since);
-                }
-                self.touch_pipe(id);
-                self.pipe_bytes(id, &[]);
+            if self.pipes.get(id).is_some_and(|pipe| pipe.stalled_by.is_some_and(|(by, _)| by == client)) {
+                self.flow(id);
             }
         }
+    }
+
+    /// Reads a pipe on again.
+    fn flow(&mut self, id: PipeId) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        let Some((client, since)) = pipe.stalled_by.take() else { return };
+        let others = pipe.others_wait(client);
+        if let Some(session) = self.sessions.get_mut(client) {
+            session.stalls = session.stalls.saturating_sub(1);
+            session.held_up += if others { self.now.steady.saturating_sub(since) } else { 0 };
+        }
+        self.touch_pipe(id);
+        self.pipe_bytes(id, &[]);
     }
 
     /// Answers a request that the shell had to ask other workers for.

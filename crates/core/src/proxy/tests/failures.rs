@@ -250,6 +250,15 @@ fn a_large_request_is_sent_again_where_that_is_safe() {
 }
 
 #[test]
+fn who_comes_when_a_client_has_stalled_already_is_not_stopped() {
+    let (some, rest) = ("x".repeat(9_000_000), "x".repeat(19_999_998));
+    World::new(Settings::default(), Cut::Nowhere).play(&format!(
+        "{MAP}1 stuck\n1 says GET foo\nb hears GET foo\nb says $29000000\\r\\n{some}\n2 says INCR world\nb hears INCR world\nwait 30\n\
+         b says {rest}\nb says :1\n2 hears :1\n1 reads\n1 hears $29000000\\r\\n{some}\\r\\n{rest}"
+    ));
+}
+
+#[test]
 fn requests_of_many_parts_wait_for_room() {
     let keys: Vec<String> = (0..4000).map(|n| format!("key:{n}")).collect();
     let mget = request(&format!("MGET {}", keys.join(" ")));
