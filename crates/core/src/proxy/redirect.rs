@@ -165,13 +165,13 @@ impl Proxy {
             pipe.midway = false;
             match (fate, ticket.work) {
                 (Fate::Nobody, _) => {}
+                (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
                 (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
                 (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
                 (Fate::Uncertain, _) => {
                     self.add(Metric::Uncertain, 1);
                     self.fail(&ticket, &ErrorReply::Uncertain { node: &node });
                 }
-                (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
             }
         }
     }

@@ -142,6 +142,10 @@ impl Proxy {
             Work::Greeting => self.greeted(id, reply),
             Work::Asking => {}
             Work::Probe => self.probed(id, &ticket, reply),
+            Work::Body if midway => {
+                self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
+                self.stream_answered(id, &ticket);
+            }
             Work::Body => self.streamed(id, &ticket, reply),
         }
     }

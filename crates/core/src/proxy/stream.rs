@@ -279,14 +279,9 @@ impl Proxy {
         self.stream_step(id);
     }
 
-    /// The reply of a large request, or its last piece.
+    /// The whole reply of a large request.
     pub(super) fn streamed(&mut self, lane: PipeId, ticket: &Ticket, reply: &[u8]) {
         let addr = self.pipes.get(lane).map(|pipe| pipe.addr);
-        let Some(stream) = self.sessions.get_mut(ticket.session).and_then(|session| session.stream.as_mut())
-        else {
-            return self.free_lane(lane);
-        };
-        let whole = stream.phase == Phase::Awaiting(lane);
         let foreign = addr.is_some_and(|addr| judge(reply, addr.ip()) != Verdict::Deliver);
         if foreign {
             self.learn();
@@ -297,6 +292,16 @@ impl Proxy {
         } else {
             self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
         }
+        self.stream_answered(lane, ticket);
+    }
+
+    /// A large request has its reply.
+    pub(super) fn stream_answered(&mut self, lane: PipeId, ticket: &Ticket) {
+        let Some(stream) = self.sessions.get_mut(ticket.session).and_then(|session| session.stream.as_mut())
+        else {
+            return self.free_lane(lane);
+        };
+        let whole = stream.phase == Phase::Awaiting(lane);
         if whole {
             self.end_stream(ticket.session);
             self.free_lane(lane);
