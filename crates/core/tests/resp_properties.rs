@@ -505,6 +505,27 @@ proptest! {
     }
 }
 
+/// Every mixture of the bytes that matter, up to a length, cut everywhere.
+#[test]
+fn short_bytes_are_cut_anywhere() {
+    for len in 0..=4_u32 {
+        for number in 0..8_usize.pow(len) {
+            let tail = (0..len).map(|place| b"\r\n012$*a"[number / 8_usize.pow(place) % 8]);
+            let bytes: Vec<u8> = [b'*'].into_iter().chain(tail).collect();
+            for cut in 1..bytes.len() {
+                let limits = &Limits::SERVER;
+                assert_eq!(
+                    requests(&bytes, &[cut], limits),
+                    requests(&bytes, &[], limits),
+                    "{}",
+                    bytes.escape_ascii()
+                );
+                assert_eq!(scanned(&bytes, &[cut]), scanned(&bytes, &[]), "{}", bytes.escape_ascii());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_line_of_any_length_is_cut_anywhere() {
     for len in [64 * 1024 - 4, 64 * 1024 - 3, 64 * 1024, 200_000] {

@@ -216,8 +216,8 @@ fn line(
     let rest = bytes.get(at..).unwrap_or_default();
     // Nearly every length has one or two digits: look there before a search is set up.
     let cr = match rest {
-        [_, b'\r', ..] => 1,
-        [_, _, b'\r', ..] => 2,
+        [first, b'\r', ..] if *first != b'\r' => 1,
+        [first, _, b'\r', ..] if *first != b'\r' => 2,
         _ => match memchr::memchr(b'\r', &rest[..rest.len().min(limit)]) {
             Some(cr) => cr,
             None if rest.len() > limit => return Err(too_long),

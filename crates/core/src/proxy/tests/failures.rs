@@ -398,3 +398,22 @@ fn parts_of_replies_are_bounded_together() {
         ),
     );
 }
+
+#[test]
+fn a_reply_to_a_large_request_that_is_torn_ends_the_client() {
+    let set = format!(
+        "*4\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{}\\r\\n$3\\r\\nGET\\r\\n",
+        "v".repeat(100)
+    );
+    let (head, rest) = set.split_at(50);
+    let begin = format!(
+        "{MAP}1 says {head}\n1 says !{rest}\nb2 hears EXISTS foo\nb2 says :1\nb2 hears {set}\nb2 says $100\\r\\nabc\n\
+         1 hears $100\\r\\nabc\n"
+    );
+    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let world = || World::new(settings(), Cut::Nowhere);
+    world().play(&format!("{begin}b2 breaks\n1 closed"));
+    // What is left of it is not judged: it may look like anything.
+    let left = format!("-MOVED 7 10.0.0.97:7000\\r\\n{}", "x".repeat(70));
+    world().play(&format!("{begin}b2 says {left}\n1 hears {left}\n1 says PING\n1 hears +PONG"));
+}
