@@ -192,9 +192,6 @@ fn kill_primaries(options: &str) {
     let mut stalls = Vec::new();
     for n in 0..kills {
         goes_on(&load, 300);
-        // A server sends a replica that has just been copied to (without a disk between) nothing new before the replica
-        // confirms the copy, which it does once a second: until then there is nobody who has the newest writes.
-        std::thread::sleep(Duration::from_millis(1500));
         let primaries = service.nodes("primary");
         let (name, pid) = primaries[n % primaries.len()].clone();
         let key = key_of(&service, &name);

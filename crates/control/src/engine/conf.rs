@@ -34,9 +34,10 @@ pub(super) fn conf(cluster: &Cluster, port: u16, dir: &Path, password: &str) -> 
     set("cluster-allow-replica-migration", "no");
     set("maxmemory", &cluster.memory.0.to_string());
     set("maxmemory-policy", cluster.eviction.name());
-    // a first copy starts at once instead of waiting five seconds for more replicas
-    set("repl-diskless-sync", "yes");
-    set("repl-diskless-sync-delay", "0");
+    // After a diskless copy a primary holds new writes back until the replica's next word, which comes once a
+    // second, while the replica says already that it is in sync: a failover in that second lost acknowledged
+    // writes (measured: about 100 in 12 kills). After a copy by file it sends them at once.
+    set("repl-diskless-sync", "no");
     // a replica that was away for a moment catches up without a full copy
     set("repl-backlog-size", "16mb");
     match cluster.persistence {

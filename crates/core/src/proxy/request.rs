@@ -9,6 +9,8 @@ use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Wr
 
 /// A piece of a request above which a client's buffer is filled by exact reservation.
 const RESERVE: u64 = 64 * 1024;
+/// How long after a refused MULTI what comes may have been pipelined behind it (microseconds).
+const PIPELINED: u64 = 100_000;
 
 impl Proxy {
     /// Bytes came from a client.
@@ -167,7 +169,38 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
+        if session.refused_multi.is_some() {
+            return self.after_refused_multi(id, command, frame, args);
+        }
         self.route(id, command, frame, args)
+    }
+
+    /// MULTI was refused, and what was pipelined behind it must not be executed one by one: it is refused up to EXEC.
+    /// A client that sends something else later had not pipelined; its connection starts anew.
+    fn after_refused_multi(
+        &mut self,
+        id: SessionId,
+        command: &'static Command,
+        frame: &[u8],
+        args: &Args<'_>,
+    ) -> Admit {
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        let since = session.refused_multi.unwrap_or_default();
+        match command.name {
+            "exec" | "discard" => {
+                session.refused_multi = None;
+                self.refuse(id, &ErrorReply::ExecAbort)
+            }
+            "quit" | "reset" => {
+                session.refused_multi = None;
+                self.route(id, command, frame, args)
+            }
+            _ if self.now.steady.saturating_sub(since) > PIPELINED => {
+                self.refuse_and_close(id, &ErrorReply::NotYet("multi"));
+                Admit::Yes
+            }
+            _ => self.refuse(id, &ErrorReply::NotYet("multi")),
+        }
     }
 
     /// Sends a request the way that its row says.
@@ -182,7 +215,14 @@ impl Proxy {
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
-            Treat::Later if leaves_doubt(command) => {
+            Treat::Later if command.name == "multi" => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.refused_multi = Some(self.now.steady);
+                }
+                self.refuse(id, &ErrorReply::NotYet(command.name))
+            }
+            // What follows it would be answered, or not, against what the client expects.
+            Treat::Later if command.name == "client|reply" => {
                 self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
                 Admit::Yes
             }
@@ -242,10 +282,4 @@ fn is_http(name: &[u8]) -> bool {
 /// Commands that need no AUTH (`server.c`: `CMD_NO_AUTH`).
 fn before_auth(command: &Command) -> bool {
     matches!(command.name, "auth" | "hello" | "quit" | "reset")
-}
-
-/// Commands after which the client means something else by what it sends next. It may be on its way already: where
-/// these are refused, the connection closes, or a transaction's commands would be executed one by one.
-fn leaves_doubt(command: &Command) -> bool {
-    matches!(command.name, "multi" | "client|reply")
 }

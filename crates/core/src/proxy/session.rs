@@ -68,6 +68,8 @@ pub struct Session {
     pub(crate) astray: bool,
     /// Whether it closed its side: it still gets its replies.
     pub(crate) ended: bool,
+    /// When a MULTI of it was refused, until its EXEC.
+    pub(crate) refused_multi: Option<u64>,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -133,6 +135,7 @@ impl Session {
             first_sent: 0,
             astray: false,
             ended: false,
+            refused_multi: None,
             next: 0,
             head: 0,
             out: Queue::default(),

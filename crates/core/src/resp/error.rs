@@ -88,6 +88,8 @@ pub enum ErrorReply<'a> {
     ClientInfoOption(&'a [u8]),
     /// CLIENT SETINFO value with spaces or newlines.
     ClientInfoValue(&'a str),
+    /// EXEC of a transaction that was refused.
+    ExecAbort,
     /// CLIENT LIST TYPE of something that no client is.
     ClientType(&'a [u8]),
     /// CLIENT LIST ID of something that is no number.
@@ -162,6 +164,9 @@ impl fmt::Display for ErrorReply<'_> {
                 write!(out, "ERR {attribute} cannot contain spaces, newlines or special characters.")
             }
             ErrorReply::ClientType(kind) => write!(out, "ERR Unknown client type '{}'", Printable(kind)),
+            ErrorReply::ExecAbort => {
+                out.write_str("EXECABORT Transaction discarded because of previous errors.")
+            }
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
             _ => self.own_words(out),
         }

@@ -166,10 +166,16 @@ fn large_requests_have_a_lane() {
 
 #[test]
 fn a_refused_transaction_is_not_executed_one_by_one() {
-    play(
-        "1 says *1\\r\\n$5\\r\\nMULTI\\r\\n*2\\r\\n$4\\r\\nINCR\\r\\n$3\\r\\nfoo\\r\\n*1\\r\\n$4\\r\\nEXEC\\r\\n\n\
-         1 hears -ERR evenkeel: 'multi' is not supported through the gateway yet\n1 closed",
-    );
+    let refused = "-ERR evenkeel: 'multi' is not supported through the gateway yet";
+    play(&format!(
+        "1 says *1\\r\\n$5\\r\\nMULTI\\r\\n*2\\r\\n$4\\r\\nINCR\\r\\n$3\\r\\nfoo\\r\\n*1\\r\\n$4\\r\\nEXEC\\r\\n\n1 hears {refused}\n\
+         1 hears {refused}\n1 hears -EXECABORT Transaction discarded because of previous errors.\n1 says INCR foo\n\
+         b hears INCR foo\nb says :1\n1 hears :1",
+    ));
+    play(&format!("1 says MULTI\n1 hears {refused}\nwait 200\n1 says INCR foo\n1 hears {refused}\n1 closed"));
+    play(&format!(
+        "1 says MULTI\n1 hears {refused}\nwait 200\n1 says RESET\n1 hears +RESET\n1 says PING\n1 hears +PONG"
+    ));
 }
 
 #[test]
