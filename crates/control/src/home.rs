@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! <dir>/                 mode 0700
-//!   evenkeel.lock        held (flock) while an evenkeel runs here; its process id
+//!   evenkeel.lock        held (flock) while an evenkeel runs here; its process id and page
 //!   secrets.json         mode 0600: generated passwords
 //!   layout.json          ports, shards, replicas and persistence that the data below was made with
 //!   journal.jsonl        every step and event with its reason
@@ -16,6 +16,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,7 @@ pub struct Home {
     dir: PathBuf,
     secrets: Secrets,
     // the lock lasts as long as this is open
-    _lock: File,
+    lock: File,
 }
 
 /// Generated passwords.
@@ -142,7 +143,7 @@ impl Home {
         fs::set_permissions(&dir, Permissions::from_mode(0o700))
             .map_err(|source| system("cannot close to others", &dir, source))?;
         let secrets = secrets(&dir)?;
-        Ok(Home { dir, secrets, _lock: lock })
+        Ok(Home { dir, secrets, lock })
     }
 
     /// The process that holds a directory, if any does.
@@ -152,6 +153,22 @@ impl Home {
             Ok(()) => None,
             Err(_) => read_pid(&mut file),
         }
+    }
+
+    /// Tells where the page of this directory's evenkeel is, for as long as the lock is held.
+    pub fn announce(&self, page: SocketAddr) -> Result<(), HomeError> {
+        let wrote = write_lock(&self.lock, &format!("{}\n{page}\n", std::process::id()));
+        wrote.map_err(|source| system("cannot write the lock of", &self.dir, source))
+    }
+
+    /// Where the page was said to be.
+    pub fn page(dir: &Path) -> Option<SocketAddr> {
+        fs::read_to_string(dir.join("evenkeel.lock")).ok()?.lines().nth(1)?.parse().ok()
+    }
+
+    /// The passwords of a directory that another evenkeel holds, to ask it.
+    pub fn secrets_of(dir: &Path) -> Option<Secrets> {
+        serde_json::from_slice(&fs::read(dir.join("secrets.json")).ok()?).ok()
     }
 
     /// Refuses a configuration that would not find the data that lies here; remembers a first one.
@@ -240,9 +257,7 @@ fn lock(path: &Path, dir: &Path) -> Result<File, HomeError> {
     // `status` looks with a shared lock for an instant; that must not make us give up
     for _ in 0..10 {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let pid = std::process::id().to_string();
-            let wrote =
-                file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(pid.as_bytes()));
+            let wrote = write_lock(&file, &format!("{}\n", std::process::id()));
             return wrote.map(|()| file).map_err(|source| system("cannot write", path, source));
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -250,11 +265,17 @@ fn lock(path: &Path, dir: &Path) -> Result<File, HomeError> {
     Err(HomeError::InUse { dir: dir.display().to_string(), pid: read_pid(&mut file).unwrap_or(0) })
 }
 
+fn write_lock(mut file: &File, text: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.rewind().ok()?;
-    file.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    file.take(100).read_to_string(&mut text).ok()?;
+    text.lines().next()?.parse().ok()
 }
 
 fn secrets(dir: &Path) -> Result<Secrets, HomeError> {

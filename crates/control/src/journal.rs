@@ -20,7 +20,7 @@ const TEXT: usize = 600;
 
 /// The journal.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: Option<File>,
     length: u64,
@@ -29,14 +29,14 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the file and remembers the newest events in it.
-    pub fn open(path: PathBuf) -> Journal {
+    pub(crate) fn open(path: PathBuf) -> Journal {
         let mut journal = Journal { events: tail(&path).unwrap_or_default(), path, file: None, length: 0 };
         journal.reopen();
         journal
     }
 
     /// Adds an event. `because` must not be empty for a step.
-    pub fn add(&mut self, at_ms: u64, level: Level, subject: &str, what: &str, because: &str) {
+    pub(crate) fn add(&mut self, at_ms: u64, level: Level, subject: &str, what: &str, because: &str) {
         let short = |text: &str| text.chars().take(TEXT).collect::<String>();
         let event =
             Event { at_ms, level, subject: subject.to_owned(), what: short(what), because: short(because) };
@@ -51,7 +51,7 @@ impl Journal {
     }
 
     /// The newest events, newest first.
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         self.events.iter().cloned().collect()
     }
 

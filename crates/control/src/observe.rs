@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::plan::{
-    Answer, Desired, Facts, NodeName, Observed, PeerRole, Process, Seen, State, Wanted, parse_view,
+    Answer, Desired, Disk, Facts, NodeName, Observed, PeerRole, Process, Seen, State, Wanted, parse_view,
 };
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, RedisResult};
 use tokio::task::JoinSet;
 
+use crate::engine::Body;
 use crate::vitals::Vitals;
 
 /// How long a node may take to answer.
@@ -58,13 +59,13 @@ impl Eyes {
     pub(crate) async fn look(
         &mut self,
         desired: &Desired,
-        processes: &BTreeMap<NodeName, Process>,
+        bodies: &BTreeMap<NodeName, Body>,
         now: impl Fn() -> u64,
     ) -> Look {
         let mut asked = JoinSet::new();
         for wanted in &desired.nodes {
             let Some(eye) = self.nodes.get_mut(&wanted.name) else { continue };
-            match processes.get(&wanted.name) {
+            match bodies.get(&wanted.name).map(|body| &body.process) {
                 Some(Process::Running { pid }) => {
                     let (wanted, pid) = (wanted.clone(), *pid);
                     let (connection, password) = (eye.connection.take(), self.password.clone());
@@ -94,12 +95,15 @@ impl Eyes {
             }
         }
         for wanted in &desired.nodes {
-            let process = processes.get(&wanted.name).cloned().unwrap_or(Process::Absent);
+            let body = bodies.get(&wanted.name).cloned();
+            let Body { process, disk } = body.unwrap_or(Body { process: Process::Absent, disk: Disk::Blank });
             let silent = || Answer::Silent { because: "it is not running".to_owned() };
             let answer = answers.remove(&wanted.name).unwrap_or_else(silent);
             let eye = self.nodes.get(&wanted.name);
             let (won_at, forced_at) = eye.map_or((None, None), |eye| (eye.won_at, eye.forced_at));
-            look.observed.nodes.insert(wanted.name.clone(), Seen { process, answer, won_at, forced_at });
+            look.observed
+                .nodes
+                .insert(wanted.name.clone(), Seen { process, disk, answer, won_at, forced_at });
         }
         look
     }

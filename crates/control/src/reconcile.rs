@@ -84,17 +84,19 @@ impl<E: Engine> Loop<E> {
     }
 
     async fn round(&mut self) -> Duration {
-        let look = self.eyes.look(&self.desired, &self.engine.processes(), now_ms).await;
+        let look = self.eyes.look(&self.desired, &self.engine.bodies(), now_ms).await;
         for name in look.vitals.keys() {
             self.engine.answered(name);
         }
         self.tell_nodes(&look);
         let plan = plan::plan(&self.desired, &look.observed, now_ms());
         self.carry_out(&plan).await;
-        let judgement = plan::judge(&self.desired, &look.observed);
+        let mut judgement = plan::judge(&self.desired, &look.observed);
+        let calm = judgement.at_rest();
+        explain(&mut judgement, &plan, &look);
         self.tell_waits(&plan);
         self.publish(&look, &judgement);
-        match (plan.steps.is_empty(), judgement.at_rest()) {
+        match (plan.steps.is_empty(), calm) {
             (true, true) => PACE[0],
             (true, false) => PACE[1],
             (false, _) => PACE[2],
@@ -137,13 +139,17 @@ impl<E: Engine> Loop<E> {
             (subject.to_owned(), wait.because.clone())
         };
         let waits: Vec<(String, String)> = plan.waits.iter().map(line).collect();
-        for (subject, because) in &waits {
-            let mark = format!("{subject} {because}");
-            if self.said.stage == Stage::Formed && !self.said.waits.contains(&mark) {
+        let marks: Vec<String> =
+            waits.iter().map(|(subject, because)| format!("{subject} {because}")).collect();
+        // while it is being formed, waiting is all that happens
+        if self.said.stage == Stage::Formed {
+            for ((subject, because), _) in
+                waits.iter().zip(&marks).filter(|(_, mark)| !self.said.waits.contains(mark))
+            {
                 self.journal.add(now_ms(), Level::Info, subject, "has to wait", because);
             }
+            self.said.waits = marks;
         }
-        self.said.waits = waits.iter().map(|(subject, because)| format!("{subject} {because}")).collect();
     }
 
     /// Notes every change of a node's state.
@@ -171,8 +177,7 @@ impl<E: Engine> Loop<E> {
     fn publish(&mut self, look: &Look, judgement: &Judgement) {
         let now = now_ms();
         let gateways: Vec<Gateway> = self.gateways.iter().map(|gateway| gateway.borrow().clone()).collect();
-        let mut status =
-            report(&self.frame, self.said.stage, &self.desired, look, judgement, gateways, Vec::new(), now);
+        let mut status = report(&self.frame, self.said.stage, &self.desired, look, judgement, gateways, now);
         if status.health == Health::Ok || now > self.frame.since_ms + FORMING {
             self.said.stage = Stage::Formed;
         }
@@ -198,6 +203,25 @@ impl<E: Engine> Loop<E> {
     }
 }
 
+/// Adds what the plan waits for, and what servers complain of, to what is wrong.
+fn explain(judgement: &mut Judgement, plan: &Plan, look: &Look) {
+    for wait in &plan.waits {
+        match &wait.subject {
+            None => judgement.cluster.push(wait.because.clone()),
+            // of a dead node the way it died says more
+            Some(node) if look.observed.nodes.get(node).is_some_and(|seen| seen.facts().is_some()) => {
+                judgement.nodes.insert(node.clone(), wait.because.clone());
+            }
+            Some(node) => drop(judgement.nodes.entry(node.clone()).or_insert_with(|| wait.because.clone())),
+        }
+    }
+    for (node, vitals) in &look.vitals {
+        if let Some(complaint) = &vitals.complaint {
+            judgement.nodes.insert(node.clone(), complaint.clone());
+        }
+    }
+}
+
 /// A node's state in a few words.
 fn state(seen: &Seen) -> String {
     match (&seen.process, seen.facts().map(|facts| &facts.duty)) {
@@ -211,7 +235,7 @@ fn state(seen: &Seen) -> String {
 
 fn level(step: &Step) -> Level {
     match step {
-        Step::Promote { .. } => Level::Warning,
+        Step::Promote { .. } | Step::SetAside { .. } => Level::Warning,
         Step::Start { .. }
         | Step::Forget { .. }
         | Step::SetEpoch { .. }

@@ -5,7 +5,7 @@
 use evenkeel_core::plan::{Desired, Duty, Facts, Judgement, NodeName, Process, Seen, State};
 
 use crate::observe::Look;
-use crate::status::{self, Event, Gateway, Health, Node, Role, Status};
+use crate::status::{self, Gateway, Health, Node, Role, Status};
 use crate::vitals::Vitals;
 
 /// What is said about the service as a whole, and does not change from look to look.
@@ -22,7 +22,7 @@ pub(crate) enum Stage {
     Formed,
 }
 
-/// The status of this moment.
+/// The status of this moment, without its events: they are the journal's.
 pub(crate) fn report(
     frame: &Frame,
     stage: Stage,
@@ -30,7 +30,6 @@ pub(crate) fn report(
     look: &Look,
     judgement: &Judgement,
     gateways: Vec<Gateway>,
-    events: Vec<Event>,
     now: u64,
 ) -> Status {
     let nodes: Vec<Node> = desired
@@ -54,7 +53,7 @@ pub(crate) fn report(
         slots_served: judgement.served.count(),
         nodes,
         gateways,
-        events,
+        events: Vec::new(),
     }
 }
 
@@ -134,12 +133,7 @@ fn node_verdict(
     vitals: &Vitals,
     trouble: Option<String>,
 ) -> (Health, String) {
-    let (Some(trouble), complaint) = (trouble, vitals.complaint.clone()) else {
-        return match vitals.complaint.clone() {
-            None => (Health::Ok, String::new()),
-            Some(complaint) => (Health::Degraded, complaint),
-        };
-    };
+    let Some(trouble) = trouble else { return (Health::Ok, String::new()) };
     let health = match (&seen.process, facts) {
         (Process::Running { .. }, Some(facts))
             if facts.duty == Duty::Primary && facts.state == State::Fail =>
@@ -152,5 +146,5 @@ fn node_verdict(
         (Process::Absent, _) => Health::Starting,
         (Process::Exited { .. }, _) => Health::Down,
     };
-    (health, complaint.map_or(trouble.clone(), |complaint| format!("{trouble}; {complaint}")))
+    (health, trouble)
 }

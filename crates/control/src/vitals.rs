@@ -8,40 +8,40 @@ use evenkeel_core::plan::{Duty, Link, NodeId};
 
 /// The figures of one server at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Vitals {
+pub(crate) struct Vitals {
     /// Identity of this run of the process.
-    pub run_id: String,
+    pub(crate) run_id: String,
     /// Process id.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Seconds since it started.
-    pub uptime_s: u64,
+    pub(crate) uptime_s: u64,
     /// Whether it is still reading its data.
-    pub loading: bool,
+    pub(crate) loading: bool,
     /// Whether it calls itself a replica.
-    pub replica: bool,
+    pub(crate) replica: bool,
     /// Whether a replica's link is up.
-    pub link_up: bool,
-    /// Seconds that a replica's link has been down.
-    pub link_down_s: u64,
+    pub(crate) link_up: bool,
+    /// Seconds that a replica's link has been down; `None` when it was never up.
+    pub(crate) link_down_s: Option<u64>,
     /// Replicas attached to a primary.
-    pub attached: u64,
+    pub(crate) attached: u64,
     /// Position in the replication stream.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Number of keys.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Memory used and its limit, in bytes.
-    pub memory: (u64, u64),
+    pub(crate) memory: (u64, u64),
     /// Commands a second.
-    pub ops_per_s: f64,
+    pub(crate) ops_per_s: f64,
     /// Client connections.
-    pub clients: u64,
+    pub(crate) clients: u64,
     /// Something that the server itself complains about.
-    pub complaint: Option<String>,
+    pub(crate) complaint: Option<String>,
 }
 
 impl Vitals {
     /// Reads the text of `INFO`; what is missing is zero.
-    pub fn parse(text: &str) -> Vitals {
+    pub(crate) fn parse(text: &str) -> Vitals {
         let fields: HashMap<&str, &str> =
             text.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
         let number = |key: &str| fields.get(key).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
@@ -55,8 +55,8 @@ impl Vitals {
             loading: says("loading", "1") || says("async_loading", "1"),
             replica,
             link_up: says("master_link_status", "up"),
-            // -1 while a first copy is under way
-            link_down_s: number("master_link_down_since_seconds"),
+            // -1 as long as it was never up
+            link_down_s: fields.get("master_link_down_since_seconds").and_then(|text| text.parse().ok()),
             attached: number("connected_slaves"),
             offset,
             keys: fields.get("db0").map_or(0, |db| keys(db)),
@@ -72,7 +72,10 @@ impl Vitals {
         match of {
             None => Duty::Primary,
             Some(of) if self.link_up => Duty::Replica { of, link: Link::Up },
-            Some(of) => Duty::Replica { of, link: Link::Down { since_s: self.link_down_s } },
+            Some(of) => {
+                let link = self.link_down_s.map_or(Link::Never, |since_s| Link::Down { since_s });
+                Duty::Replica { of, link }
+            }
         }
     }
 }

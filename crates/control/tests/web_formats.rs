@@ -140,7 +140,7 @@ async fn csv_has_the_columns_of_a_real_haproxy() {
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(stream) => break stream,
             Err(error) => {
-                assert!(started.elapsed() < Duration::from_secs(10), "haproxy does not listen: {error}")
+                assert!(started.elapsed() < Duration::from_secs(10), "haproxy does not listen: {error}");
             }
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -2,7 +2,11 @@
 //!
 //! Each row is the fastest of several rounds, so that what else the machine does counts as little as possible.
 
-#![allow(clippy::disallowed_methods, reason = "a bench reads the clock; the crate that it measures does not")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a bench reads the clock; the crate that it measures does not"
+)]
 
 use evenkeel_core::command::{Args, Lookup, keys, lookup};
 use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId, Settings};
@@ -97,7 +101,9 @@ fn map() -> Topology {
         replica_of: None,
         epoch: 1,
     });
-    Topology::new(nodes.collect(), |slot| Some(NodeIndex((usize::from(slot) * NODES / SLOTS) as u16)))
+    Topology::new(nodes.collect(), |slot| {
+        Some(NodeIndex((usize::from(slot) * NODES / usize::from(SLOTS)) as u16))
+    })
 }
 
 fn route(args: &Args<'_>, map: &Topology) -> Option<NodeIndex> {
@@ -137,7 +143,7 @@ impl World {
             let requests = (0..depth).flat_map(|at| {
                 let key = format!("key:{:012}", client * 1000 + at);
                 let value = vec![b'v'; bytes];
-                shares[usize::from(slot(key.as_bytes())) * NODES / SLOTS] += 1;
+                shares[usize::from(slot(key.as_bytes())) * NODES / usize::from(SLOTS)] += 1;
                 if kind == Kind::Set {
                     request(&[b"SET", key.as_bytes(), &value])
                 } else {

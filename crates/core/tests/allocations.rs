@@ -97,7 +97,7 @@ impl World {
             replica_of: None,
             epoch: node as u64,
         });
-        let owner = |slot: u16| Some(NodeIndex((usize::from(slot) * NODES / SLOTS) as u16));
+        let owner = |slot: u16| Some(NodeIndex((usize::from(slot) * NODES / usize::from(SLOTS)) as u16));
         let mut proxy = Proxy::new(settings, 1);
         proxy.adopt(Arc::new(Topology::new(nodes.collect(), owner)));
         World {
@@ -128,7 +128,7 @@ impl World {
                     writer.request([b"SET".as_slice(), key.as_bytes(), &self.value].into_iter());
                     wanted += 5;
                 }
-                assert!(usize::from(slot(key.as_bytes())) < SLOTS);
+                assert!(slot(key.as_bytes()) < SLOTS);
             }
             self.clients.push(Client { id, pipeline, heard: 0, wanted });
         }
@@ -301,7 +301,10 @@ fn an_ordinary_request_allocates_nothing() {
     world.settle();
     let each = bytes_of_an_idle_client(&mut world);
     assert!(each < 2048, "an idle client holds {each} bytes");
-    let lines = world.proxy.list_clients();
-    assert!(lines.lines().all(|line| line.contains(" qbuf=0 omem=0 ")), "an idle client holds bytes");
+    let lines = world.proxy.list_clients(None);
+    assert!(
+        lines.lines().all(|line| line.contains(" qbuf=0 ") && line.contains(" tot-mem=0 ")),
+        "an idle client holds bytes"
+    );
     println!("an idle client holds {each} bytes");
 }

@@ -1,6 +1,12 @@
 //! Holds the command table against a real server: every command it knows has a row with the server's arity, key
 //! positions and access, and the keys found in sample calls are the ones that the server finds.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the test is not core: it starts a server"
+)]
+
 use evenkeel_core::command::{Access, Args, Command, Keys, Lookup, Span, TABLE, Treat, keys, lookup};
 use redis::Value;
 use std::collections::BTreeSet;

@@ -7,6 +7,11 @@
 //!
 //! `EVENKEEL_SEEDS=5000 cargo test …` runs more worlds, `EVENKEEL_SEED=17` one.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "how many worlds is asked of the surroundings; core itself has none"
+)]
+
 #[path = "world/client.rs"]
 mod client;
 #[path = "world/cluster.rs"]

@@ -3,6 +3,7 @@
 //! Owns the conversation and the call of apt. Never leaves the distribution's own service running or enabled:
 //! evenkeel starts its own servers, and nobody asked for one on port 6379.
 
+use crate::say::say;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -30,7 +31,7 @@ pub(crate) fn offer(missing: &dyn std::fmt::Display, flag: bool) -> Result<(), I
     if !flag && !agreed(missing) {
         return Err(InstallError::NotWanted(missing.to_string()));
     }
-    println!("{missing}: installing Debian's redis-server");
+    say(format_args!("{missing}: installing Debian's redis-server"));
     let quiet = Quiet::begin();
     apt(&["update", "-q"])?;
     apt(&["install", "-q", "-y", "--no-install-recommends", "redis-server"])?;

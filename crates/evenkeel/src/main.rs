@@ -7,12 +7,14 @@ mod command;
 mod install;
 mod progress;
 mod run;
+mod say;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use cli::{Cli, Command};
+use say::complain;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("evenkeel: {error}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use crate::say::say;
 use evenkeel_control::status::{Health, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -37,7 +38,7 @@ impl Progress {
         if words != self.last {
             match &self.bar {
                 Some(bar) => bar.set_message(words.clone()),
-                None => println!("{words}"),
+                None => say(format_args!("{words}")),
             }
             self.last = words;
         }
@@ -52,7 +53,7 @@ impl Progress {
     fn line(&self, words: &str) {
         match &self.bar {
             Some(bar) => bar.println(words),
-            None => println!("{words}"),
+            None => say(format_args!("{words}")),
         }
     }
 }
@@ -60,7 +61,9 @@ impl Progress {
 fn stage(status: &Status) -> String {
     let (all, answering) =
         (status.nodes.len(), status.nodes.iter().filter(|node| !node.id.is_empty()).count());
-    if status.nodes.is_empty() || answering < all {
+    if status.nodes.is_empty() {
+        "starting servers".to_owned()
+    } else if answering < all {
         format!("starting servers: {answering} of {all} answer")
     } else if status.slots_served < 16_384 {
         format!("forming the cluster: {} of 16384 slots served", status.slots_served)

@@ -47,6 +47,7 @@ impl Service {
         home.suits(config)?;
         let listener = TcpListener::bind(config.web.listen).await;
         let listener = listener.map_err(|error| taken("web.listen", config.web.listen, &error))?;
+        home.announce(reachable(config.web.listen))?;
         let settings = settings(config, home.secrets());
         let watched =
             Watched { addr: reachable(settings.listen), password: settings.client_password.clone() };
@@ -146,7 +147,11 @@ pub(crate) fn log(cli: &Cli) {
     };
     let filter = EnvFilter::try_from_env("EVENKEEL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();
-    let format = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_target(false);
+    let format = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_target(false)
+        .log_internal_errors(false);
     let _ = format.with_writer(std::io::stderr).try_init();
 }
 

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 /// One worker's part of an answer.
 pub(crate) enum Part {
-    Metrics { counts: [u64; COUNT], latency: Box<[u64; BUCKETS]>, slots_known: u32 },
+    Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
     Clients(String),
 }
 
 impl Part {
     /// What `proxy` has to say.
-    pub(crate) fn of(proxy: &Proxy, what: Gather) -> Part {
+    pub(crate) fn of(proxy: &Proxy, what: &Gather) -> Part {
         match what {
             Gather::Metrics => Part::Metrics {
-                counts: proxy.counts(),
+                counts: Box::new(proxy.counts()),
                 latency: Box::new(*proxy.latency()),
                 slots_known: proxy.topology().covered() as u32,
             },
-            Gather::Clients => Part::Clients(proxy.list_clients()),
+            Gather::Clients(numbers) => Part::Clients(proxy.list_clients(numbers.as_deref())),
         }
     }
 }
@@ -41,7 +41,7 @@ pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
     for part in parts {
         match part {
             Part::Metrics { counts, latency, slots_known } => {
-                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+                sums.iter_mut().zip(counts.iter()).for_each(|(sum, count)| *sum += count);
                 snapshot.latency.iter_mut().zip(latency.iter()).for_each(|(sum, count)| *sum += count);
                 snapshot.slots_known = snapshot.slots_known.min(*slots_known);
             }

@@ -132,7 +132,8 @@ impl Gateway {
         self.listen
     }
 
-    /// Refuses new connections, finishes what is in flight (5 s at most), closes, and joins the threads.
+    /// Refuses new connections, answers everything that was sent (5 s at most), closes each client once it has its
+    /// replies, and joins the threads.
     pub fn drain(mut self) {
         self.stop();
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// A listening socket. `shared`: several workers listen on the same address.
 pub(crate) fn listen(addr: SocketAddr, shared: bool) -> io::Result<OwnedFd> {

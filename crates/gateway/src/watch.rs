@@ -159,7 +159,7 @@ impl Watcher {
 
     fn consider(&mut self, views: &[View]) {
         let Some(next) = adopt(&self.topology, views) else { return };
-        let moved = (0..evenkeel_core::topology::SLOTS as u16)
+        let moved = (0..evenkeel_core::topology::SLOTS)
             .filter(|slot| {
                 let addr = |map: &Topology| map.owner(*slot).map(|node| map.node(node).addr);
                 addr(&self.topology) != addr(&next)
@@ -183,7 +183,7 @@ impl Watcher {
             .collect();
         let mut fds: Vec<PollFd<'_>> =
             waiting.iter().map(|stream| PollFd::new(*stream, PollFlags::IN)).collect();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().max(1) as _ };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().max(1).into() };
         let _ = poll(&mut fds, Some(&timeout));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
-use crate::sockets::{self, Connected, Connection};
+use crate::sockets::{self, BACKLOG, Connected, Connection};
 use crate::watch::Nudge;
 use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId};
 use evenkeel_core::resp::{ErrorReply, Proto, Writer};
@@ -28,7 +28,8 @@ const EVENTS: usize = 512;
 const ACCEPTS: usize = 128;
 /// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
-/// How long a drain may take.
+/// How long clients may go on to ask during a drain, and how long it may take in all.
+const DRAIN_ASKING: Duration = Duration::from_secs(4);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Kinds of tokens: in the two bits that ids leave free.
@@ -56,6 +57,15 @@ struct Gathering {
     parts: Vec<Part>,
 }
 
+/// How far a drain is.
+#[derive(Clone, Copy)]
+enum Draining {
+    /// What clients have sent is still read and answered.
+    Asking { since: Instant },
+    /// Only what was admitted is still answered.
+    Answering { since: Instant },
+}
+
 pub(crate) struct Worker {
     place: usize,
     proxy: Proxy,
@@ -68,7 +78,9 @@ pub(crate) struct Worker {
     gathering: HashMap<u64, Gathering>,
     next_token: u64,
     shared: Arc<Shared>,
-    draining: Option<Instant>,
+    draining: Option<Draining>,
+    /// Clients that were written to during a drain and may be done.
+    leaving: Vec<SessionId>,
     buffer: Box<[u8]>,
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -98,6 +110,7 @@ impl Worker {
             next_token: 0,
             shared,
             draining: None,
+            leaving: Vec::new(),
             buffer: vec![0; READ].into(),
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
@@ -125,6 +138,7 @@ impl Worker {
                 self.tick();
                 next_tick = self.proxy.next_tick();
             }
+            self.dismiss();
             self.settle();
             next_tick = next_tick.min(self.proxy.next_tick());
             if self.is_done() {
@@ -147,7 +161,7 @@ impl Worker {
     }
 
     fn sleep(&self, next_tick: u64) -> Timespec {
-        let micros = if self.proxy.is_restless() {
+        let micros = if self.proxy.is_restless() || !self.leaving.is_empty() {
             0
         } else {
             let now = self.shared.started.elapsed().as_micros() as u64;
@@ -198,7 +212,12 @@ impl Worker {
         let number = self.shared.next_number.fetch_add(1, Ordering::Relaxed);
         let id = self.proxy.client_opened(number, peer, local);
         match Connection::register(&self.poll, fd, CLIENT | id.as_u64(), EventFlags::IN) {
-            Ok(connection) => put(&mut self.clients, id.index(), connection),
+            Ok(connection) => {
+                // A client that the proxy forgot in this turn may still be in its place: this closes it.
+                if put(&mut self.clients, id.index(), connection).is_some() {
+                    self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, %peer, "a client could not be registered");
                 self.shared.clients.fetch_sub(1, Ordering::Relaxed);
@@ -273,6 +292,24 @@ impl Worker {
             && connection.token == token
         {
             connection.want(&self.poll, reads, unsent);
+            if self.draining.is_some() {
+                self.leaving.push(id);
+            }
+        }
+    }
+
+    /// During a drain, lets those clients go that have all their replies and have sent nothing more.
+    fn dismiss(&mut self) {
+        for id in std::mem::take(&mut self.leaving) {
+            while self.proxy.client_is_idle(id) {
+                let Some(connection) = find(&self.clients, id.index(), CLIENT | id.as_u64()) else { break };
+                match rustix::io::read(&connection.fd, &mut *self.buffer) {
+                    Ok(0) | Err(Errno::AGAIN) => self.proxy.client_dismissed(id),
+                    Ok(len) => self.proxy.client_bytes(id, &self.buffer[..len]),
+                    Err(Errno::INTR) => {}
+                    Err(_) => self.lose_client(id),
+                }
+            }
         }
     }
 
@@ -364,7 +401,7 @@ impl Worker {
                 self.next_token += 1;
                 self.gathering.insert(token, Gathering { session, seq, parts: Vec::new() });
                 for inbox in &self.shared.inboxes {
-                    inbox.send(Message::Ask { from: self.place, what, token });
+                    inbox.send(Message::Ask { from: self.place, what: what.clone(), token });
                 }
             }
             Output::Report(text) => tracing::warn!("{text}"),
@@ -379,7 +416,7 @@ impl Worker {
         };
         let wanted = if open { EventFlags::IN } else { EventFlags::OUT };
         match Connection::register(&self.poll, fd, PIPE | id.as_u64(), wanted) {
-            Ok(connection) => put(&mut self.pipes, id.index(), connection),
+            Ok(connection) => drop(put(&mut self.pipes, id.index(), connection)),
             Err(error) => return self.proxy.pipe_lost(id, &error.to_string()),
         }
         if open {
@@ -402,6 +439,12 @@ impl Worker {
             self.accept_again = None;
             let _ = epoll::add(&self.poll, listener, EventData::new_u64(LISTENER), EventFlags::IN);
         }
+        if let Some(Draining::Asking { since }) = self.draining
+            && since.elapsed() > DRAIN_ASKING
+        {
+            self.draining = Some(Draining::Answering { since });
+            self.proxy.drain_at_once();
+        }
     }
 
     fn messages(&mut self) {
@@ -409,17 +452,21 @@ impl Worker {
             match message {
                 Message::Adopt(topology) => self.proxy.adopt(topology),
                 Message::Ask { from, what, token } => {
-                    let part = Part::of(&self.proxy, what);
+                    let part = Part::of(&self.proxy, &what);
                     self.shared.inboxes[from].send(Message::Told { token, part });
                 }
                 Message::Told { token, part } => self.told(token, part),
-                Message::Drain => {
-                    self.listener = None;
-                    self.draining = Some(Instant::now());
-                    self.proxy.drain();
-                }
+                Message::Drain => self.drain(),
             }
         }
+    }
+
+    /// Welcomes who has connected already, then nobody more.
+    fn drain(&mut self) {
+        (0..BACKLOG as usize / ACCEPTS).for_each(|_| self.accept());
+        self.listener = None;
+        self.draining = Some(Draining::Asking { since: Instant::now() });
+        self.proxy.drain();
     }
 
     fn told(&mut self, token: u64, part: Part) {
@@ -434,7 +481,12 @@ impl Worker {
     }
 
     fn is_done(&self) -> bool {
-        self.draining.is_some_and(|since| self.proxy.clients() == 0 || since.elapsed() > DRAIN_TIMEOUT)
+        match self.draining {
+            None => false,
+            Some(Draining::Asking { since } | Draining::Answering { since }) => {
+                self.proxy.clients() == 0 || since.elapsed() > DRAIN_TIMEOUT
+            }
+        }
     }
 }
 
@@ -442,11 +494,12 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
-fn put(list: &mut Vec<Option<Connection>>, index: usize, connection: Connection) {
+/// Puts a connection in its place; returns what was there.
+fn put(list: &mut Vec<Option<Connection>>, index: usize, connection: Connection) -> Option<Connection> {
     if list.len() <= index {
         list.resize_with(index + 1, || None);
     }
-    list[index] = Some(connection);
+    list[index].replace(connection)
 }
 
 fn find(list: &[Option<Connection>], index: usize, token: u64) -> Option<&Connection> {

@@ -11,27 +11,39 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use evenkeel_core::plan::{NodeName, Process};
+use evenkeel_core::plan::{Disk, NodeName, Process};
 use tokio::sync::Notify;
 
 pub use process::{Lifetime, ProcessEngine, stop_leftovers};
 
 /// What runs servers.
 pub trait Engine: Send + Sync + 'static {
-    /// The process of every node at this moment.
-    fn processes(&self) -> BTreeMap<NodeName, Process>;
+    /// The process and the disk of every node at this moment.
+    fn bodies(&self) -> BTreeMap<NodeName, Body>;
 
     /// Told whenever a process has ended.
     fn nudge(&self) -> Arc<Notify>;
 
-    /// Starts a node's server. That it runs shows in [`Engine::processes`], that it works in its answers.
+    /// Starts a node's server. That it runs shows in [`Engine::bodies`], that it works in its answers.
     fn start(&self, node: &NodeName) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Moves the data of a dead node's server out of the way, in place of what was set aside before.
+    fn set_aside(&self, node: &NodeName) -> Result<(), EngineError>;
 
     /// Takes note that a node has answered since it was started.
     fn answered(&self, node: &NodeName);
 
     /// Ends all servers so that their data is saved, and waits for them.
     fn stop(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What can be known of a node without asking it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Its process.
+    pub process: Process,
+    /// What its disk holds; of interest while the process is dead.
+    pub disk: Disk,
 }
 
 /// Why a server could not be started.
@@ -58,6 +70,21 @@ pub enum EngineError {
         node: NodeName,
         /// The port: the node's own, or its bus.
         port: u16,
+    },
+    /// The file in which the server keeps its identity cannot be understood.
+    #[error(
+        "{file} is damaged ({what}): put it back from a copy, or move the directory {dir} away, and {node} starts \
+         anew and copies the data of its shard from the others"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+        /// The node's directory.
+        dir: String,
+        /// The node.
+        node: NodeName,
     },
     /// The system refused.
     #[error("cannot {what}: {source}")]

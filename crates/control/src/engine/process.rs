@@ -13,15 +13,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_core::config::Cluster;
-use evenkeel_core::plan::{Desired, NodeName, Process};
+use evenkeel_core::config::{Cluster, Persistence};
+use evenkeel_core::plan::{Desired, Disk, NodeName, Own, Peer, Process, parse_view};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
 use super::conf::{BUS, conf};
 use super::kin::{self, PidFd};
 use super::spawn::{Spawner, end_with_us};
-use super::{Engine, EngineError};
+use super::{Body, Engine, EngineError};
 use crate::home::{Home, write_whole};
 use crate::now_ms;
 use crate::server::Server;
@@ -37,6 +37,10 @@ pub enum Lifetime {
 
 /// How long a server may take to save its data when it is stopped.
 const STOP: Duration = Duration::from_secs(60);
+/// After so many ends without an answer a server's data counts as unreadable.
+const IN_VAIN: u32 = 3;
+/// Where servers keep data.
+const DATA: [&str; 2] = ["appendonlydir", "dump.rdb"];
 /// A server's log is set aside at a start when it is longer than this.
 const LOG_LIMIT: u64 = 8 << 20;
 
@@ -59,7 +63,10 @@ struct Place {
     dir: PathBuf,
     process: Process,
     handle: Option<Arc<PidFd>>,
+    /// Starts in vain, in a row.
     failures: u32,
+    /// Those of them in which the server itself ended.
+    crashes: u32,
     answered: bool,
 }
 
@@ -85,8 +92,15 @@ impl ProcessEngine {
         for wanted in &desired.nodes {
             let (dir, port) = (home.node_dir(&wanted.name), wanted.addr.port());
             let kin = kin::find(&dir.join("redis.conf"), &dir);
-            let place =
-                Place { port, dir, process: Process::Absent, handle: None, failures: 0, answered: false };
+            let place = Place {
+                port,
+                dir,
+                process: Process::Absent,
+                handle: None,
+                failures: 0,
+                crashes: 0,
+                answered: false,
+            };
             lock(&engine.nodes).insert(wanted.name.clone(), place);
             if let Some((pid, handle)) = kin {
                 engine.watch(&wanted.name, pid, handle, None);
@@ -120,7 +134,10 @@ impl ProcessEngine {
             let status = child.and_then(|mut child| child.wait().ok());
             if let Some(place) = lock(&nodes).get_mut(&node) {
                 place.handle = None;
-                place.failures = if place.answered { 0 } else { place.failures + 1 };
+                (place.failures, place.crashes) = match place.answered {
+                    true => (0, 0),
+                    false => (place.failures + 1, place.crashes + 1),
+                };
                 let how = ending(status, place.answered, &place.dir.join("server.log"));
                 place.process = Process::Exited { at, how, failures: place.failures };
             }
@@ -137,6 +154,7 @@ impl ProcessEngine {
             return Err(EngineError::Runs { node: node.clone(), pid });
         }
         check_port(node, port)?;
+        check_identity(node, dir)?;
         let text = conf(&self.cluster, port, dir, &self.password);
         let written = write_whole(&file, text.as_bytes(), 0o600);
         written.map_err(|source| system(format!("write {}", file.display()), source))?;
@@ -160,8 +178,17 @@ impl ProcessEngine {
 }
 
 impl Engine for ProcessEngine {
-    fn processes(&self) -> BTreeMap<NodeName, Process> {
-        lock(&self.nodes).iter().map(|(node, place)| (node.clone(), place.process.clone())).collect()
+    fn bodies(&self) -> BTreeMap<NodeName, Body> {
+        let body = |place: &Place| {
+            let kept = place.handle.is_some() || keeps(self.cluster.persistence, &place.dir);
+            let disk = match (kept, place.crashes >= IN_VAIN) {
+                (false, _) => Disk::Blank,
+                (true, true) => Disk::Unreadable,
+                (true, false) => Disk::Kept,
+            };
+            Body { process: place.process.clone(), disk }
+        };
+        lock(&self.nodes).iter().map(|(node, place)| (node.clone(), body(place))).collect()
     }
 
     fn nudge(&self) -> Arc<Notify> {
@@ -189,9 +216,36 @@ impl Engine for ProcessEngine {
         started
     }
 
+    fn set_aside(&self, node: &NodeName) -> Result<(), EngineError> {
+        let mut nodes = lock(&self.nodes);
+        let place = nodes.get_mut(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
+        if let Process::Running { pid } = place.process {
+            return Err(EngineError::Runs { node: node.clone(), pid });
+        }
+        let aside = place.dir.join("set-aside");
+        let doing = |what: &str| format!("{what} {}", aside.display());
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(system(doing("empty"), error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        fs::create_dir(&aside).map_err(|source| system(doing("make"), source))?;
+        for data in DATA {
+            match fs::rename(place.dir.join(data), aside.join(data)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(system(doing("move data to"), error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        (place.crashes, place.failures) = (0, 0);
+        Ok(())
+    }
+
     fn answered(&self, node: &NodeName) {
         if let Some(place) = lock(&self.nodes).get_mut(node) {
-            (place.answered, place.failures) = (true, 0);
+            (place.answered, place.failures, place.crashes) = (true, 0, 0);
         }
     }
 
@@ -235,11 +289,42 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a server that is started in this directory has its identity and its data.
+fn keeps(persistence: Persistence, dir: &Path) -> bool {
+    let data = match persistence {
+        Persistence::None => return false,
+        Persistence::Rdb => "dump.rdb",
+        Persistence::Aof => "appendonlydir/appendonly.aof.manifest",
+    };
+    ["nodes.conf", data].iter().all(|file| dir.join(file).metadata().is_ok_and(|meta| meta.len() > 0))
+}
+
 fn check_port(node: &NodeName, port: u16) -> Result<(), EngineError> {
     match kin::taken(port, port + BUS) {
         None => Ok(()),
         Some(port) => Err(EngineError::PortTaken { node: node.clone(), port }),
     }
+}
+
+/// Refuses a `nodes.conf` that the server could not read; none, or an empty one, is a new node's.
+fn check_identity(node: &NodeName, dir: &Path) -> Result<(), EngineError> {
+    let file = dir.join("nodes.conf");
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(system(format!("read {}", file.display()), source)),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("vars ")).collect();
+    let selves = |peers: Vec<Peer>| peers.iter().filter(|peer| peer.own == Own::Myself).count();
+    let what = match parse_view(&lines.join("\n")).map(selves) {
+        Ok(1) => return Ok(()),
+        Ok(_) if text.is_empty() => return Ok(()),
+        Ok(selves) => format!("{selves} of its lines are about the node itself, expected one"),
+        Err(error) => error.to_string(),
+    };
+    let (file, dir) = (file.display().to_string(), dir.display().to_string());
+    Err(EngineError::Damaged { file, what, dir, node: node.clone() })
 }
 
 fn system(what: impl Into<String>, source: io::Error) -> EngineError {

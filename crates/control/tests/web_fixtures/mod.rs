@@ -254,76 +254,50 @@ pub(crate) fn traffic(second: f64) -> f64 {
 }
 
 fn story(now_ms: u64) -> Vec<Event> {
-    let rows = [
-        (94, Level::Info, "node-7003", "replica caught up", "its offset equals the primary's"),
-        (
-            97,
-            Level::Info,
-            "node-7003",
-            "restarted as a replica of node-7006, then asked to take its slots back",
-            "its slots were served without interruption, and the wanted layout has it as a primary",
-        ),
-        (
-            99,
-            Level::Warning,
-            "node-7006",
-            "took over 5461 slots",
-            "node-7003 was proven dead and node-7006 had the newest data",
-        ),
-        (
-            100,
-            Level::Error,
-            "node-7003",
-            "ended by signal 9",
-            "its process is a child of this control and was seen to exit",
-        ),
-        (11_402, Level::Info, "gateway", "opened 127.0.0.1:7010", "every slot has an owner"),
-        (
-            11_404,
-            Level::Info,
-            "cluster",
-            "formed: 3 shards, 1 replica each",
-            "all six nodes agree on every slot",
-        ),
-        (
-            11_409,
-            Level::Info,
-            "node-7006",
-            "made a replica of node-7003",
-            "each shard is to have one replica",
-        ),
-        (
-            11_410,
-            Level::Info,
-            "node-7005",
-            "made a replica of node-7002",
-            "each shard is to have one replica",
-        ),
-        (
-            11_410,
-            Level::Info,
-            "node-7004",
-            "made a replica of node-7001",
-            "each shard is to have one replica",
-        ),
-        (11_412, Level::Info, "node-7003", "given slots 10922–16383", "they had no owner"),
-        (11_412, Level::Info, "node-7002", "given slots 5461–10921", "they had no owner"),
-        (11_412, Level::Info, "node-7001", "given slots 0–5460", "they had no owner"),
-        (
-            11_414,
-            Level::Info,
-            "cluster",
-            "introduced six nodes to each other",
-            "they did not know each other",
-        ),
-        (11_518, Level::Info, "cluster", "started six servers", "the directory was empty"),
-    ];
-    let event = |(age_s, level, subject, what, because): (u64, Level, &str, &str, &str)| Event {
+    let event = |&(age_s, level, subject, what, because): &Line| Event {
         at_ms: now_ms - age_s * 1000,
         level,
         subject: subject.to_owned(),
         what: what.to_owned(),
         because: because.to_owned(),
     };
-    rows.into_iter().map(event).collect()
+    STORY.iter().map(event).collect()
 }
+
+/// Age in seconds, level, subject, what, because.
+type Line = (u64, Level, &'static str, &'static str, &'static str);
+
+const STORY: [Line; 14] = [
+    (94, Level::Info, "node-7003", "replica caught up", "its offset equals the primary's"),
+    (
+        97,
+        Level::Info,
+        "node-7003",
+        "restarted as a replica of node-7006, then asked to take its slots back",
+        "its slots were served without interruption, and the wanted layout has it as a primary",
+    ),
+    (
+        99,
+        Level::Warning,
+        "node-7006",
+        "took over 5461 slots",
+        "node-7003 was proven dead and node-7006 had the newest data",
+    ),
+    (
+        100,
+        Level::Error,
+        "node-7003",
+        "ended by signal 9",
+        "its process is a child of this control and was seen to exit",
+    ),
+    (11_402, Level::Info, "gateway", "opened 127.0.0.1:7010", "every slot has an owner"),
+    (11_404, Level::Info, "cluster", "formed: 3 shards, 1 replica each", "all six nodes agree on every slot"),
+    (11_409, Level::Info, "node-7006", "made a replica of node-7003", "each shard is to have one replica"),
+    (11_410, Level::Info, "node-7005", "made a replica of node-7002", "each shard is to have one replica"),
+    (11_410, Level::Info, "node-7004", "made a replica of node-7001", "each shard is to have one replica"),
+    (11_412, Level::Info, "node-7003", "given slots 10922–16383", "they had no owner"),
+    (11_412, Level::Info, "node-7002", "given slots 5461–10921", "they had no owner"),
+    (11_412, Level::Info, "node-7001", "given slots 0–5460", "they had no owner"),
+    (11_414, Level::Info, "cluster", "introduced six nodes to each other", "they did not know each other"),
+    (11_518, Level::Info, "cluster", "started six servers", "the directory was empty"),
+];

@@ -76,7 +76,7 @@ impl Page<'_> {
         limits: RangeInclusive<i64>,
         default: i64,
     ) -> Result<i64, ConfigError> {
-        match written.as_ref().map(|value| value.get_ref()) {
+        match written.as_ref().map(toml::Spanned::get_ref) {
             None => Ok(default),
             Some(Value::Integer(number)) if limits.contains(number) => Ok(*number),
             Some(_) => {
@@ -171,7 +171,7 @@ fn cluster(page: &Page<'_>, raw: &RawCluster) -> Result<Cluster, ConfigError> {
 }
 
 fn program(page: &Page<'_>, written: &Written) -> Result<Program, ConfigError> {
-    match written.as_ref().map(|value| value.get_ref()) {
+    match written.as_ref().map(toml::Spanned::get_ref) {
         None => Ok(Program::Auto),
         Some(Value::String(name)) if name == "auto" => Ok(Program::Auto),
         Some(Value::String(name)) if !name.trim().is_empty() => Ok(Program::Named(name.clone())),
@@ -211,7 +211,7 @@ fn engine(page: &Page<'_>, kind: &Written) -> Result<Engine, ConfigError> {
 }
 
 fn threads(page: &Page<'_>, written: &Written) -> Result<Threads, ConfigError> {
-    match written.as_ref().map(|value| value.get_ref()) {
+    match written.as_ref().map(toml::Spanned::get_ref) {
         None => Ok(Threads::Auto),
         Some(Value::String(word)) if word == "auto" => Ok(Threads::Auto),
         Some(Value::Integer(count @ 1..=256)) => Ok(Threads::Count(*count as u16)),

@@ -150,11 +150,15 @@ fn replicate(picture: &Picture<'_>, plan: &mut Plan, ours: &[(&Wanted, &Facts)])
         let short = shards
             .iter()
             .enumerate()
-            .filter(|(_, (_, id, copies))| *copies < picture.desired.replicas && known(id))
+            .filter(|(_, (_, _, copies))| *copies < picture.desired.replicas)
             .min_by_key(|(at, (_, _, copies))| (*copies, turn(*at)))
             .map(|(at, _)| at);
         match short {
-            None => plan.wait(&wanted.name, "it owns no slots and no shard that it knows lacks a replica"),
+            None => plan.wait(&wanted.name, "it owns no slots and no shard lacks a replica"),
+            Some(at) if !known(shards[at].1) => {
+                shards[at].2 += 1;
+                plan.wait(&wanted.name, format!("it does not know {} as a primary yet", shards[at].0.name));
+            }
             Some(_) if facts.keys > 0 && facts.duty == Duty::Primary => {
                 plan.wait(
                     &wanted.name,

@@ -5,25 +5,27 @@
 //! its data; never promotes without proof that the old primary is dead.
 //!
 //! ```text
-//! dead node ─► owner of slots in the eyes of the living? ── no ──► start
+//! dead node ─► owner of slots in the eyes of the living? ── no ──► start (a blank one: after those that kept data)
 //!                │ yes
 //!                ├─ a living node claims the slots ──────────────► wait until the others know
 //!                ├─ a replica that was in sync until the end ────► promote the one with the greatest offset
-//!                ├─ a replica that may hold data is silent ──────► wait (bounded where the disk holds the data)
-//!                ├─ the disk holds the data ─────────────────────► start in place
+//!                ├─ a replica that may hold data does not answer ► wait (bounded where the disk holds the data)
+//!                ├─ the disk holds the data ─────────────────────► start in place; if that fails and fails,
+//!                │                                                 promote a replica with what its own disk held
 //!                ├─ a replica that was not in sync ──────────────► promote: old data is better than none
 //!                └─ nothing ─────────────────────────────────────► start in place
 //! ```
 
 use super::picture::{Picture, Standing};
 use super::{
-    Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion, Seen,
-    Slots, Step, Wanted,
+    Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion,
+    Seen, Slots, Step, Wanted,
 };
-use crate::config::Persistence;
 
 /// How long a replica that does not answer may keep its primary from being started in place, in milliseconds.
 const SILENCE: u64 = 2_000;
+/// After so many starts in vain a node's disk counts as lost, as long as it fails.
+const IN_VAIN: u32 = 3;
 /// First and longest pause before a server that ended without ever answering is started again, in milliseconds.
 const PAUSES: (u64, u64) = (500, 30_000);
 
@@ -31,9 +33,9 @@ pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
     for (wanted, seen) in picture.nodes().filter(|(_, seen)| seen.is_dead()) {
         match picture.standing(wanted.addr, None) {
             Standing::Owner { id, slots } => {
-                replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots })
+                replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots });
             }
-            Standing::Idle => start(picture, plan, wanted, seen, "its slots, if any, are served elsewhere"),
+            Standing::Idle => rejoin(picture, plan, wanted, seen),
             Standing::Unknown => start_unknown(picture, plan, wanted, seen),
         }
     }
@@ -55,6 +57,8 @@ struct Lost<'a> {
 enum Holds {
     Nothing,
     OldData,
+    /// What its own disk held when it was started.
+    FromDisk,
     AllSent,
 }
 
@@ -68,21 +72,26 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
         .replicas_of(id)
         .map(|(replica, facts)| (holds(picture, seen, facts), facts.offset, replica, facts))
         .max_by(|a, b| (a.0, a.1, &b.2.name).cmp(&(b.0, b.1, &a.2.name)));
-    let durable = picture.desired.persistence != Persistence::None;
-    let silent = picture.unknown().find(|node| picture.believed_replica(node.addr, id));
-    match (best, silent) {
+    // a node whose address answers with another id has lost its disk
+    let kept = seen.is_dead() && seen.disk == Disk::Kept;
+    let hidden = hidden_copy(picture, id, kept);
+    match (best, hidden) {
         (Some((Holds::AllSent, _, replica, facts)), _) => promote(picture, plan, lost, replica, facts),
-        (_, Some(silent)) if !durable || picture.is_fresh(seen, SILENCE) => {
-            plan.wait(&wanted.name, format!("{} may hold its data and does not answer", silent.name));
+        (_, Some(hidden)) if !kept || picture.is_fresh(seen, SILENCE) => {
+            plan.wait(&wanted.name, format!("{} may hold its data and does not answer", hidden.name));
         }
-        (Some((Holds::OldData, _, replica, facts)), _) if !durable || !seen.is_dead() => {
+        (Some((Holds::FromDisk, _, replica, facts)), _) if !kept || seen.failures() >= IN_VAIN => {
+            promote(picture, plan, lost, replica, facts);
+        }
+        (Some((Holds::OldData, _, replica, facts)), _) if !kept => promote(picture, plan, lost, replica, facts),
+        (Some((Holds::Nothing, _, replica, facts)), _) if !seen.is_dead() => {
             promote(picture, plan, lost, replica, facts);
         }
         _ if !seen.is_dead() => plan.wait(
             &wanted.name,
             format!(
-                "slots {slots} belonged to {id}, whose directory is gone, and no replica has their data: put \
-                 nodes.conf and the data back into the directory of {} and start again",
+                "slots {slots} belonged to {id}, whose directory is gone, and it has no replica: put nodes.conf and \
+                 the data back into the directory of {} and start again",
                 wanted.name
             ),
         ),
@@ -91,18 +100,40 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
     }
 }
 
+/// A replica that may hold the data and cannot be asked now: it is silent, or, where the primary's own disk has
+/// nothing, it is dead but its disk is not empty.
+fn hidden_copy<'a>(picture: &'a Picture<'_>, id: &NodeId, kept: bool) -> Option<&'a Wanted> {
+    let may_rise =
+        |seen: &Seen| !kept && seen.is_dead() && seen.disk == Disk::Kept && seen.failures() < IN_VAIN;
+    let hides = |seen: &Seen| (!seen.is_dead() && seen.facts().is_none()) || may_rise(seen);
+    let copy = picture.nodes().find(|(node, seen)| hides(seen) && picture.believed_replica(node.addr, id));
+    copy.map(|(node, _)| node)
+}
+
 fn holds(picture: &Picture<'_>, dead: &Seen, replica: &Facts) -> Holds {
-    if replica.offset == 0 {
-        return if replica.keys == 0 { Holds::Nothing } else { Holds::OldData };
-    }
-    let Duty::Replica { link: Link::Down { since_s }, .. } = replica.duty else { return Holds::AllSent };
-    match &dead.process {
+    let empty = replica.offset == 0 && replica.keys == 0;
+    let link = match &replica.duty {
+        Duty::Replica { link, .. } => *link,
+        Duty::Primary => return Holds::Nothing,
+    };
+    match (link, &dead.process) {
+        (Link::Up, _) => Holds::AllSent,
+        (Link::Never, _) if replica.keys == 0 => Holds::Nothing,
+        (Link::Never, _) => Holds::FromDisk,
         // the server counts whole seconds
-        Process::Exited { at, .. } if since_s * 1_000 > picture.now.saturating_sub(*at) + 2_000 => {
-            Holds::OldData
+        (Link::Down { since_s }, Process::Exited { at, .. })
+            if since_s.saturating_mul(1_000) > picture.now.saturating_sub(*at) + 2_000 =>
+        {
+            if empty {
+                Holds::Nothing
+            } else {
+                Holds::OldData
+            }
         }
+        (Link::Down { .. }, Process::Exited { .. }) => Holds::AllSent,
         // nobody knows when it died: the link may well have been up until then
-        Process::Exited { .. } | Process::Absent | Process::Running { .. } => Holds::AllSent,
+        (Link::Down { .. }, Process::Absent | Process::Running { .. }) if empty => Holds::Nothing,
+        (Link::Down { .. }, Process::Absent | Process::Running { .. }) => Holds::AllSent,
     }
 }
 
@@ -137,11 +168,10 @@ fn elect(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Want
     } else {
         (forced < (2 * timeout).max(2_000), "was asked to stand for election and has not won yet")
     };
-    let durable = picture.desired.persistence != Persistence::None;
     if !too_soon {
         let because = format!("{what}; not every primary can be asked, so the primaries vote");
         plan.step(Step::Promote { node: name.clone(), by: Promotion::Force }, because);
-    } else if durable && lost.seen.is_dead() && forced.min(won) >= SILENCE {
+    } else if lost.seen.disk == Disk::Kept && lost.seen.is_dead() && forced.min(won) >= SILENCE {
         start(picture, plan, lost.wanted, lost.seen, &format!("{name} {why}"));
     } else {
         plan.wait(name, format!("{what}; {name} {why}"));
@@ -177,17 +207,42 @@ fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
     if accounted { Court::Accounted } else { Court::Unknown }
 }
 
+/// It owns nothing: it may come back as it is, or, where its data cannot be read, without.
+fn rejoin(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) {
+    let source = picture.owners().find(|(_, facts)| picture.believed_replica(wanted.addr, &facts.id));
+    match (seen.disk, source) {
+        (Disk::Unreadable, Some((primary, _))) => plan.step(
+            Step::SetAside { node: wanted.name.clone() },
+            format!(
+                "the server cannot read it, {} has all of it and is copied anew; it {}",
+                primary.name,
+                seen.how()
+            ),
+        ),
+        (Disk::Unreadable | Disk::Kept | Disk::Blank, _) => {
+            start(picture, plan, wanted, seen, "its slots, if any, are served elsewhere");
+        }
+    }
+}
+
 /// Nobody who answers knows it: a new node, or nobody answers at all.
 fn start_unknown(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) {
-    let durable = picture.desired.persistence != Persistence::None;
-    match picture.unknown().next() {
-        Some(silent)
-            if picture.answering().next().is_none() && (!durable || picture.is_fresh(seen, SILENCE)) =>
+    let kept = seen.disk == Disk::Kept;
+    if picture.answering().next().is_none() {
+        if let Some(silent) = picture.unknown().next()
+            && (!kept || picture.is_fresh(seen, SILENCE))
         {
-            plan.wait(&wanted.name, format!("{} may hold its data and does not answer yet", silent.name));
+            return plan
+                .wait(&wanted.name, format!("{} may hold its data and does not answer yet", silent.name));
         }
-        Some(_) | None => start(picture, plan, wanted, seen, "no running node knows it"),
+        // those that kept their disk know whether this one owned something, and who copied it
+        let knows = |other: &Seen| other.is_dead() && other.disk == Disk::Kept && other.failures() < IN_VAIN;
+        if let (false, Some((first, _))) = (kept, picture.nodes().find(|(_, other)| knows(other))) {
+            let because = format!("its directory is empty; {} is started first and may know why", first.name);
+            return plan.wait(&wanted.name, because);
+        }
     }
+    start(picture, plan, wanted, seen, "no running node knows it");
 }
 
 /// Starts a server, after a pause when it ended again and again without having answered.

@@ -89,6 +89,7 @@ fn duty_trouble(facts: &Facts) -> Option<String> {
         (Duty::Replica { link: Link::Down { since_s }, .. }, _) => {
             Some(format!("its link to its primary has been down for {since_s} s"))
         }
+        (Duty::Replica { link: Link::Never, .. }, _) => Some("has no link to its primary yet".to_owned()),
         (Duty::Primary, State::Ok) => None,
         (Duty::Replica { link: Link::Up, .. }, State::Ok) => None,
         (Duty::Replica { link: Link::Up, .. }, State::Fail) => Some("answers CLUSTERDOWN".to_owned()),

@@ -12,12 +12,12 @@
 //!   heal      replace dead primaries, restart what is dead    heal.rs
 //! ```
 
+#[cfg(test)]
+mod cases;
 mod create;
 mod heal;
 mod judge;
 mod picture;
-mod slots;
-mod view;
 #[cfg(test)]
 mod world;
 
@@ -25,11 +25,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
+pub use crate::topology::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, SLOTS, Slots, ViewError, parse_view};
 pub use judge::{Judgement, judge};
-pub use slots::{SLOTS, Slots};
-pub use view::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, ViewError, parse_view};
 
-use crate::config::{Config, Millis, Persistence};
+use crate::config::{Config, Millis};
 use picture::Picture;
 
 /// Name of a node in this deployment, e.g. `node-7001`.
@@ -45,8 +44,6 @@ pub struct Desired {
     pub shards: usize,
     /// Replicas of each primary.
     pub replicas: usize,
-    /// Whether a node that restarts still has its data.
-    pub persistence: Persistence,
     /// The servers' own time-out.
     pub node_timeout: Millis,
 }
@@ -74,6 +71,8 @@ pub struct Observed {
 pub struct Seen {
     /// Its process, from whoever runs it.
     pub process: Process,
+    /// What its disk holds, which matters while it is dead.
+    pub disk: Disk,
     /// Its own answers.
     pub answer: Answer,
     /// When this process was last seen to become a primary.
@@ -101,6 +100,17 @@ pub enum Process {
         /// How many times in a row it ended without ever having answered.
         failures: u32,
     },
+}
+
+/// What a dead node's disk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// Its identity and its data: it can be started in place.
+    Kept,
+    /// Files are there, but the server ended again and again over them without ever answering.
+    Unreadable,
+    /// Not both: it would come back empty, and whoever copies it would throw the data away.
+    Blank,
 }
 
 /// A node's own answers.
@@ -162,6 +172,8 @@ pub enum Duty {
 pub enum Link {
     /// Connected and in sync.
     Up,
+    /// It has not been up since the process started: what the replica has, it has from its own disk.
+    Never,
     /// Down for so many seconds.
     Down {
         /// Seconds.
@@ -212,6 +224,11 @@ pub struct Wait {
 pub enum Step {
     /// Start the server process.
     Start {
+        /// Which.
+        node: NodeName,
+    },
+    /// Move data that cannot be read out of the way (it is kept), so that the node can copy its shard anew.
+    SetAside {
         /// Which.
         node: NodeName,
     },
@@ -297,7 +314,6 @@ impl Desired {
             nodes: config.ports().map(node).collect(),
             shards: config.cluster.shards.into(),
             replicas: config.cluster.replicas.into(),
-            persistence: config.cluster.persistence,
             node_timeout: config.cluster.node_timeout,
         }
     }
@@ -322,6 +338,7 @@ impl Step {
     pub fn node(&self) -> &NodeName {
         match self {
             Step::Start { node }
+            | Step::SetAside { node }
             | Step::Promote { node, .. }
             | Step::Forget { node, .. }
             | Step::SetEpoch { node, .. }
@@ -342,6 +359,7 @@ impl fmt::Display for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Start { .. } => out.write_str("start the server"),
+            Step::SetAside { .. } => out.write_str("set its data aside"),
             Step::Promote { by: Promotion::Takeover, .. } => out.write_str("promote by takeover"),
             Step::Promote { by: Promotion::Force, .. } => out.write_str("promote by election"),
             Step::Forget { id, .. } => write!(out, "forget {id}"),

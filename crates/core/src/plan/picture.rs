@@ -135,6 +135,23 @@ impl Seen {
         }
     }
 
+    /// How many times in a row it was started in vain.
+    pub fn failures(&self) -> u32 {
+        match &self.process {
+            Process::Exited { failures, .. } => *failures,
+            Process::Running { .. } | Process::Absent => 0,
+        }
+    }
+
+    /// How it ended, in words.
+    pub fn how(&self) -> &str {
+        match &self.process {
+            Process::Exited { how, .. } => how,
+            Process::Running { .. } => "runs",
+            Process::Absent => "is not running",
+        }
+    }
+
     /// Whether there is proof that it is dead.
     pub fn is_dead(&self) -> bool {
         match &self.process {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{
-    Answer, Desired, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink, PeerRole,
-    Process, Promotion, Seen, Slots, State, Step, Wanted, judge, plan,
+    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink,
+    PeerRole, Process, Promotion, Seen, Slots, State, Step, Wanted, judge, plan,
 };
 use crate::config::{Millis, Persistence};
 
@@ -34,6 +34,8 @@ struct Model {
     view: BTreeMap<u64, Known>,
     data: u64,
     disk: u64,
+    blank: bool,
+    unreadable: bool,
     offset: u64,
     link_down: Option<u64>,
     won_at: Option<u64>,
@@ -42,6 +44,7 @@ struct Model {
 
 struct World {
     desired: Desired,
+    persistence: Persistence,
     nodes: Vec<Model>,
     now: u64,
     began: u64,
@@ -56,7 +59,7 @@ impl World {
         let count = shards * (1 + replicas);
         let nodes =
             (0..count).map(|at| Wanted { name: NodeName(format!("n{at:02}")), addr: addr(at) }).collect();
-        let desired = Desired { nodes, shards, replicas, persistence, node_timeout: Millis(TIMEOUT) };
+        let desired = Desired { nodes, shards, replicas, node_timeout: Millis(TIMEOUT) };
         let model = |at: usize| Model {
             id: at as u64 + 1,
             process: Process::Absent,
@@ -65,6 +68,8 @@ impl World {
             view: BTreeMap::from([(at as u64 + 1, Known { at, of: None, epoch: 0, slots: Slots::none() })]),
             data: 0,
             disk: 0,
+            blank: true,
+            unreadable: false,
             offset: 0,
             link_down: None,
             won_at: None,
@@ -72,6 +77,7 @@ impl World {
         };
         World {
             desired,
+            persistence,
             nodes: (0..count).map(model).collect(),
             now: 1_000_000,
             began: 1_000_000,
@@ -120,7 +126,19 @@ impl World {
             } else {
                 Answer::Facts(Box::new(self.facts(at)))
             };
-            Seen { process: node.process.clone(), answer, won_at: node.won_at, forced_at: node.forced_at }
+            let fails = matches!(node.process, Process::Exited { failures: 3.., .. });
+            let disk = match (node.blank || self.persistence == Persistence::None, node.unreadable && fails) {
+                (true, _) => Disk::Blank,
+                (false, true) => Disk::Unreadable,
+                (false, false) => Disk::Kept,
+            };
+            Seen {
+                process: node.process.clone(),
+                disk,
+                answer,
+                won_at: node.won_at,
+                forced_at: node.forced_at,
+            }
         };
         let nodes = (0..self.nodes.len()).map(|at| (self.desired.nodes[at].name.clone(), seen(at))).collect();
         Observed { since: self.began, nodes }
@@ -143,8 +161,11 @@ impl World {
             },
             slots: known.slots.clone(),
         };
-        let link =
-            node.link_down.map_or(Link::Up, |since| Link::Down { since_s: (self.now - since) / 1_000 });
+        let link = match node.link_down {
+            None => Link::Up,
+            Some(_) if node.offset == 0 => Link::Never,
+            Some(since) => Link::Down { since_s: (self.now - since) / 1_000 },
+        };
         Facts {
             id: name(node.id),
             state: if node.since + 2_000 > self.now && node.view.len() > 1 { State::Fail } else { State::Ok },
@@ -179,10 +200,20 @@ impl World {
         }
         match self.own(at).of {
             Some(of) => {
-                let primary = (0..self.nodes.len()).find(|p| self.nodes[*p].id == of && self.lively(*p));
-                match primary.filter(|p| self.own(*p).of.is_none()) {
+                // as in real life: whoever answers at the address of the primary is copied, empty or not
+                let place = self.nodes[at].view.get(&of).map(|known| known.at);
+                match place.filter(|p| *p != at && self.lively(*p) && self.own(*p).of.is_none()) {
                     Some(primary) => {
                         let (data, offset) = (self.nodes[primary].data, self.nodes[primary].offset);
+                        let shard = &self.nodes[at].view[&of].slots;
+                        let heir = (0..self.nodes.len()).any(|heir| {
+                            self.up(heir) && self.nodes[heir].data > 0 && self.own(heir).slots.meets(shard)
+                        });
+                        let wipes = data == 0 && self.nodes[at].data > 5 && !heir;
+                        self.check(
+                            !wipes,
+                            &format!("n{at:02} throws its data away for the empty n{primary:02}"),
+                        );
                         let node = &mut self.nodes[at];
                         (node.data, node.offset, node.link_down) = (data, offset.max(1), None);
                     }
@@ -309,11 +340,21 @@ impl World {
 
     fn act(&mut self, step: &Step) {
         let at = self.at(step.node());
-        if !matches!(step, Step::Start { .. }) && !self.lively(at) {
+        if !matches!(step, Step::Start { .. } | Step::SetAside { .. }) && !self.lively(at) {
             return;
         }
         match step {
             Step::Start { .. } => self.start(at),
+            Step::SetAside { .. } => {
+                self.check(!self.up(at), "the data of a running server is moved");
+                let owned: Vec<_> = (0..self.nodes.len()).filter(|other| self.lively(*other)).collect();
+                let id = self.nodes[at].id;
+                let owner = |other: &&usize| {
+                    self.nodes[**other].view.get(&id).is_some_and(|known| !known.slots.is_empty())
+                };
+                self.check(owned.iter().filter(owner).count() * 2 <= owned.len(), "an owner's data is moved");
+                (self.nodes[at].unreadable, self.nodes[at].blank, self.nodes[at].disk) = (false, true, 0);
+            }
             Step::Promote { by, .. } => self.judge_promotion(at, *by),
             Step::Forget { id, .. } => {
                 let id: u64 = id.0.parse().unwrap();
@@ -360,7 +401,7 @@ impl World {
 
     fn start(&mut self, at: usize) {
         self.check(!self.up(at), "a second server is started over a live one");
-        if self.desired.persistence == Persistence::None {
+        if self.persistence == Persistence::None {
             let id = self.nodes[at].id;
             let owner = (0..self.nodes.len())
                 .filter(|other| self.up(*other))
@@ -374,7 +415,7 @@ impl World {
             }
             self.nodes[at].disk = 0;
         }
-        let (now, fails) = (self.now, self.below(12) == 0);
+        let (now, fails) = (self.now, self.below(12) == 0 || self.nodes[at].unreadable);
         let node = &mut self.nodes[at];
         if let (true, Process::Exited { failures, .. }) = (fails, node.process.clone()) {
             node.process =
@@ -383,6 +424,7 @@ impl World {
         }
         (node.process, node.since) = (Process::Running { pid: 1 }, now);
         (node.data, node.offset, node.link_down) = (node.disk, 0, Some(now));
+        node.blank = false;
         (node.won_at, node.forced_at) = (None, None);
     }
 
@@ -417,7 +459,7 @@ impl World {
     fn fault(&mut self) {
         let at = self.below(self.nodes.len() as u64) as usize;
         let now = self.now;
-        match self.below(12) {
+        match self.below(15) {
             0..=5 => self.kill(at),
             6 => (0..3).for_each(|_| {
                 let at = self.below(self.nodes.len() as u64) as usize;
@@ -443,7 +485,16 @@ impl World {
                 .collect::<Vec<_>>()
                 .into_iter()
                 .for_each(|at| self.kill(at)),
+            11 => (0..self.nodes.len()).for_each(|at| self.kill(at)),
+            12 if self.persistence == Persistence::Aof && self.own(at).of.is_some() && self.quiet() => {
+                self.kill(at);
+                self.say(format!("n{at:02} cannot read its data any more"));
+                self.nodes[at].unreadable = true;
+            }
             _ if self.desired.replicas > 0 && self.quiet() => {
+                if self.below(3) == 0 {
+                    (0..self.nodes.len()).for_each(|at| self.kill(at));
+                }
                 self.kill(at);
                 self.say(format!("n{at:02} loses its directory"));
                 self.next_id += 1;
@@ -452,6 +503,7 @@ impl World {
                 self.nodes[at].view =
                     BTreeMap::from([(id, Known { at, of: None, epoch: 0, slots: Slots::none() })]);
                 self.nodes[at].disk = 0;
+                self.nodes[at].blank = true;
             }
             _ => {}
         }
@@ -504,6 +556,7 @@ fn run(seed: u64, shards: usize, replicas: usize, persistence: Persistence) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how many worlds are tried is said from outside")]
 fn the_planner_comes_to_rest_without_breaking_a_rule() {
     let seeds = std::env::var("EVENKEEL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
     for seed in 1..=seeds {

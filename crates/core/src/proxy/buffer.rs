@@ -19,6 +19,8 @@ const POOLED: usize = 16 * 1024 * 1024;
 pub(crate) struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
+    /// The fewest chunks of each size that were free since the last trim: nobody needed these.
+    spare: (usize, usize),
 }
 
 impl Pool {
@@ -31,7 +33,16 @@ impl Pool {
         if least > LARGE {
             return Vec::with_capacity(least);
         }
-        free.pop().unwrap_or_else(|| Vec::with_capacity(size))
+        let chunk = free.pop().unwrap_or_else(|| Vec::with_capacity(size));
+        self.spare = (self.spare.0.min(self.small.len()), self.spare.1.min(self.large.len()));
+        chunk
+    }
+
+    /// Gives back to the system half of what was not needed since the last time.
+    pub(crate) fn trim(&mut self) {
+        self.small.truncate(self.small.len() - self.spare.0.div_ceil(2));
+        self.large.truncate(self.large.len() - self.spare.1.div_ceil(2));
+        self.spare = (self.small.len(), self.large.len());
     }
 
     /// Appends to a chunk; one that is too small is replaced by a larger one of the pool, so that chunks keep the
@@ -91,22 +102,6 @@ impl Queue {
         self.unsent += frame.len();
     }
 
-    /// Appends what `write` writes, at most `room` bytes, as one frame; returns its length.
-    pub(crate) fn push_with(
-        &mut self,
-        room: usize,
-        pool: &mut Pool,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> usize {
-        let tail = self.tail(room, pool);
-        let before = tail.len();
-        write(tail);
-        let len = tail.len() - before;
-        debug_assert!(len <= room);
-        self.unsent += len;
-        len
-    }
-
     /// The last chunk, with room for `room` more bytes.
     #[inline]
     fn tail(&mut self, room: usize, pool: &mut Pool) -> &mut Vec<u8> {
@@ -156,6 +151,20 @@ impl Queue {
             Some(_) if len > 0 => self.chunks.get(1).map_or(&[], |chunk| &chunk[..len]),
             Some(_) | None => &[],
         }
+    }
+
+    /// Frames from the first on, by their lengths.
+    pub(crate) fn frames(&self, lens: impl Iterator<Item = usize>) -> impl Iterator<Item = &[u8]> {
+        let mut chunks = self.chunks.iter();
+        let mut rest: &[u8] = chunks.next().map_or(&[], |chunk| &chunk[self.released..]);
+        lens.map_while(move |len| {
+            if rest.is_empty() && len > 0 {
+                rest = chunks.next()?;
+            }
+            let (frame, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(frame)
+        })
     }
 
     /// Drops the first `bytes`, sent or not, and returns used-up chunks to the pool.
@@ -228,5 +237,18 @@ mod tests {
         assert!(unsent(&queue).ends_with(b"xtail"));
         queue.clear(&mut pool);
         assert_eq!(unsent(&queue), b"");
+    }
+
+    #[test]
+    fn what_nobody_needs_goes_back_to_the_system() {
+        let mut pool = Pool::default();
+        let chunks: Vec<_> = (0..64).map(|_| pool.take(1)).collect();
+        chunks.into_iter().for_each(|chunk| pool.give(chunk));
+        pool.trim(); // all of them were in use until now
+        assert_eq!(pool.small.len(), 64);
+        let busy = pool.take(1);
+        pool.give(busy);
+        (0..12).for_each(|_| pool.trim());
+        assert_eq!(pool.small.len(), 0);
     }
 }

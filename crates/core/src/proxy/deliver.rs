@@ -1,7 +1,7 @@
 //! Hands replies to clients, in the order of their requests.
 
 use super::pipe::Ticket;
-use super::session::{End, MAX_AHEAD, MAX_DEPTH, MAX_STASH, Stop};
+use super::session::{End, MAX_DEPTH, MAX_STASH, Stop};
 use super::{PipeId, Proxy, SessionId};
 use crate::metric::{Metric, bucket};
 use crate::resp::{ErrorReply, Proto, Writer};
@@ -44,16 +44,18 @@ impl Proxy {
     }
 
     /// Hands on a piece of a reply that is too large to wait for. Where the client does not read, the pipe is
-    /// not read on either: that, and not memory, is what a slow client costs.
+    /// not read on either: that, and not memory, is what a slow client costs. Only while others wait behind it some
+    /// more is taken for it.
     pub(super) fn deliver_piece(&mut self, pipe: PipeId, ticket: &Ticket, piece: &[u8]) {
         self.deliver(ticket.session, ticket.seq, ticket.born, piece, End::No);
-        let Some(session) = self.sessions.get_mut(ticket.session) else { return };
-        if session.is_head(ticket.seq) && session.out.unsent() > MAX_AHEAD {
-            session.stalls += 1;
-            if let Some(pipe) = self.pipes.get_mut(pipe) {
-                pipe.stalled_by = Some((ticket.session, self.now.steady));
-            }
-            self.touch_pipe(pipe);
+        let Some(session) = self.sessions.get(ticket.session) else { return };
+        let (unsent, ahead) = (session.out.unsent(), self.settings.ahead);
+        if !session.is_head(ticket.seq) || unsent <= ahead {
+            return;
+        }
+        let others = self.pipes.get(pipe).is_some_and(|pipe| pipe.others_wait(ticket.session));
+        if unsent > ahead * 4 || !others {
+            self.stall(pipe, ticket.session);
         }
     }
 

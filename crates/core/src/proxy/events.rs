@@ -1,14 +1,14 @@
 //! What the shell tells: clients that come and go, bytes that were written, time that passed.
 
 use super::pipe::{Purpose, State};
-use super::session::{End, Known, MAX_AHEAD, MAX_OUTPUT, Session, Stop};
+use super::session::{End, Known, MAX_OUTPUT, Session, Stop};
 use super::{Output, PipeId, Proxy, SessionId};
 use crate::metric::Metric;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
-/// A shared pipe that one slow client blocks this long (microseconds) is replaced for everyone else.
-const STALL: u64 = 50_000;
+/// How often memory that nobody needs goes back to the system (microseconds).
+const TRIM: u64 = 1_000_000;
 
 impl Proxy {
     /// A client connected: `number` is unique in this gateway, `local` the address that it dialled.
@@ -96,6 +96,9 @@ impl Proxy {
         session.out.sent(bytes);
         session.out.release(bytes, &mut self.pool);
         let unsent = session.out.unsent();
+        if unsent == 0 {
+            session.held_up = 0;
+        }
         let done = unsent == 0
             && session.under_way() == 0
             && match session.stop {
@@ -104,7 +107,7 @@ impl Proxy {
                 stop => session.ended && !session.to_resume && stop.is_none(),
             };
         let thirsty = session.stop == Some(Stop::Output) && unsent <= MAX_OUTPUT / 2;
-        let flows = session.stalls > 0 && unsent <= MAX_AHEAD / 2;
+        let flows = session.stalls > 0 && unsent <= self.settings.ahead / 2;
         if done {
             self.drop_client(id);
             return false;
@@ -198,19 +201,16 @@ impl Proxy {
         self.touch_client(id); // the shell looks again whether to read it
     }
 
-    /// Time passed: asks again for what is held, gives up what was held too long, drops who reads too slowly.
+    /// Time passed: asks again for what is held, gives up what was held too long and who does not answer, drops who
+    /// reads too slowly.
     pub fn tick(&mut self) {
         self.release_held();
-        let (now, patience) = (self.now.steady, self.settings.slow_reader);
-        for id in self.pipes.ids() {
-            let Some(pipe) = self.pipes.get(id) else { continue };
-            let Some((client, since)) = pipe.stalled_by else { continue };
-            if now.saturating_sub(since) > patience {
-                self.evict(client, "it did not read its replies while others waited behind it");
-            } else if now.saturating_sub(since) > STALL && pipe.purpose == Purpose::Shared {
-                self.replace_shared(id);
-            }
+        self.abandon_deposed();
+        if self.now.steady.saturating_sub(self.trimmed) >= TRIM {
+            self.trimmed = self.now.steady;
+            self.pool.trim();
         }
+        self.relieve_stalls();
         self.stream_tick();
     }
 
@@ -221,42 +221,36 @@ impl Proxy {
         self.park.next_due().map_or(idle, |due| due.min(idle))
     }
 
-    /// Takes a shared pipe out of use because one client blocks it: the others get a new one.
-    fn replace_shared(&mut self, id: PipeId) {
-        for shared in &mut self.shared {
-            for slot in &mut shared.0 {
-                if *slot == Some(id) {
-                    *slot = None;
-                }
-            }
-        }
-        self.epoch = self.epoch.wrapping_add(1);
-        self.retire(id);
-    }
-
-    /// Reads the pipes on again that waited for this client to read.
-    pub(super) fn unstall(&mut self, client: SessionId) {
-        if let Some(session) = self.sessions.get_mut(client) {
-            session.stalls = 0;
-        }
-        for id in self.pipes.ids() {
-            let Some(pipe) = self.pipes.get_mut(id) else { continue };
-            if pipe.stalled_by.is_some_and(|(session, _)| session == client) {
-                pipe.stalled_by = None;
-                self.touch_pipe(id);
-                self.pipe_bytes(id, &[]);
-            }
-        }
-    }
-
     /// Answers a request that the shell had to ask other workers for.
     pub fn answer(&mut self, id: SessionId, seq: u32, reply: &[u8]) {
         let born = self.now.steady;
         self.deliver(id, seq, born, reply, End::Yes);
     }
 
-    /// Stops admitting clients' requests for good: each client is closed once it has all its replies.
+    /// Whether a client has all its replies and nothing that it sent waits here, but for half a request. While the
+    /// gateway is drained the shell closes it once its socket has nothing to read either.
+    pub fn client_is_idle(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| {
+            session.under_way() == 0
+                && session.out.unsent() == 0
+                && session.stop.is_none()
+                && session.stream.is_none()
+                && !session.to_resume
+        })
+    }
+
+    /// Forgets a client and has its connection closed.
+    pub fn client_dismissed(&mut self, id: SessionId) {
+        self.drop_client(id);
+    }
+
+    /// Has the shell look at every client: those that are idle may go, the others once they are.
     pub fn drain(&mut self) {
+        self.sessions.ids().into_iter().for_each(|id| self.touch_client(id));
+    }
+
+    /// Stops admitting clients' requests for good: each client is closed once it has all its replies.
+    pub fn drain_at_once(&mut self) {
         self.draining = true;
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {

@@ -45,7 +45,7 @@ pub(super) fn resend(access: Access) -> Resend {
 impl Proxy {
     /// Routes by the keys of a request.
     #[inline]
-    pub(super) fn to_slot(
+    pub(super) fn by_keys(
         &mut self,
         id: SessionId,
         command: &'static Command,

@@ -180,7 +180,7 @@ fn replace(info: &mut String, field: &str, value: &str) {
             _ => line.to_owned(),
         })
         .collect();
-    *info = lines.join("\r\n") + "\r\n";
+    *info = lines.iter().map(|line| format!("{line}\r\n")).collect();
 }
 
 #[cfg(test)]

@@ -109,7 +109,10 @@ impl Proxy {
         let mut writer = Writer::new(out, merge.proto);
         let done = match &merge.policy {
             Policy::Gather { places } => gather(&parts, places, out),
-            Policy::AllOk | Policy::Every(Fold::AllOk) => Some(writer.simple("OK")),
+            Policy::AllOk | Policy::Every(Fold::AllOk) => {
+                writer.simple("OK");
+                Some(())
+            }
             Policy::Sum | Policy::Every(Fold::Sum) => sum(&parts).map(|sum| writer.integer(sum)),
             Policy::Every(Fold::Concat) => concat(&parts, out),
             Policy::Every(Fold::And) => and(&parts, &mut writer),

@@ -33,6 +33,7 @@ mod request;
 mod scan;
 mod session;
 mod split;
+mod stall;
 mod stream;
 mod upstream;
 
@@ -77,7 +78,10 @@ pub struct Settings {
     pub ordinary: u64,
     /// Largest reply that is put together from several nodes, in bytes.
     pub merged: usize,
-    /// How long a client may leave its replies unread while others wait behind it, in microseconds.
+    /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
+    /// where others wait behind it.
+    pub ahead: usize,
+    /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
 
@@ -91,7 +95,8 @@ impl Default for Settings {
             collect: 64 * 1024 * 1024,
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
-            slow_reader: 10_000_000,
+            ahead: 8 * 1024 * 1024,
+            slow_reader: 2_000_000,
         }
     }
 }
@@ -106,9 +111,10 @@ pub struct Clock {
 }
 
 /// What the shell must do besides moving bytes.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Connect to a node; then `pipe_opened` or `pipe_lost`.
+    /// Connect to the node at `addr`; then `pipe_opened` or `pipe_lost` with `pipe`.
     Connect { pipe: PipeId, addr: SocketAddr },
     /// Close a connection to a node that is forgotten here already.
     ClosePipe(PipeId),
@@ -116,19 +122,19 @@ pub enum Output {
     CloseClient(SessionId),
     /// Something does not fit the map: ask the nodes for a new one soon.
     Learn,
-    /// Ask all workers, then call [`Proxy::answer`] with the result.
+    /// Ask all workers for `what`, then call [`Proxy::answer`] with the result for request `seq` of `session`.
     Gather { what: Gather, session: SessionId, seq: u32 },
     /// Something that an operator should read in the log.
     Report(String),
 }
 
 /// What all workers have to be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`.
-    Clients,
+    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
+    Clients(Option<Vec<u64>>),
 }
 
 /// One worker's gateway.
@@ -144,6 +150,8 @@ pub struct Proxy {
     topology: Arc<Topology>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
     epoch: u32,
+    /// Addresses of the nodes that own slots.
+    primaries: Vec<SocketAddr>,
     /// Shared pipes by node index.
     shared: Vec<Shared>,
     links: HashMap<SocketAddr, Link>,
@@ -164,6 +172,8 @@ pub struct Proxy {
     version: String,
     dice: u64,
     draining: bool,
+    /// When idle memory was last given back, in microseconds.
+    trimmed: u64,
 }
 
 impl Proxy {
@@ -180,6 +190,7 @@ impl Proxy {
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
             epoch: 0,
+            primaries: Vec::new(),
             shared: Vec::new(),
             links: HashMap::new(),
             idle_lanes: Vec::new(),
@@ -195,6 +206,7 @@ impl Proxy {
             version: "7.0.0".to_owned(),
             dice: seed | 1,
             draining: false,
+            trimmed: 0,
         }
     }
 

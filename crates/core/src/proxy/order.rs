@@ -38,7 +38,7 @@ impl Proxy {
                     session.first_sent += 1;
                 }
             }
-            Work::Greeting | Work::Asking | Work::Probe | Work::Body => {}
+            Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {}
         }
     }
 
@@ -59,7 +59,7 @@ impl Proxy {
                     session.first_sent -= 1;
                 }
             }
-            Work::Greeting | Work::Asking | Work::Probe | Work::Body => {}
+            Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {}
         }
     }
 

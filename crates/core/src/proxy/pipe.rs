@@ -30,8 +30,8 @@ pub(crate) enum Work {
     Part { merge: super::MergeId, part: u32 },
     /// The answer to the greeting of the connection.
     Greeting,
-    /// The answer to ASKING, which goes nowhere.
-    Asking,
+    /// A reply that nobody waits for: of ASKING, or of a request that was sent again elsewhere.
+    Nobody,
     /// The answer to the question whether a large request may come here.
     Probe,
     /// The reply of a large request.
@@ -137,6 +137,11 @@ impl Pipe {
         self.tickets.len() <= MAX_TICKETS / 2 && self.out.len() <= MAX_BYTES / 2
     }
 
+    /// Whether anybody but this client waits for a reply.
+    pub(crate) fn others_wait(&self, client: SessionId) -> bool {
+        self.tickets.iter().any(|ticket| ticket.session != client && ticket.session != SessionId::NONE)
+    }
+
     /// Appends a request.
     #[inline]
     pub(crate) fn push(&mut self, frame: &[u8], mut ticket: Ticket, pool: &mut Pool) {
@@ -180,7 +185,7 @@ impl Pipe {
     /// not handed to the kernel cannot have been executed: a server executes whole requests only.
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
-            Work::Greeting | Work::Asking => Fate::Nobody,
+            Work::Greeting | Work::Nobody => Fate::Nobody,
             Work::Probe => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent

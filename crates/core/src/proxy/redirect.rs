@@ -106,7 +106,7 @@ impl Proxy {
                 if asking == Asking::Yes {
                     let preface = Ticket {
                         session: SessionId::NONE,
-                        work: Work::Asking,
+                        work: Work::Nobody,
                         resend: Resend::Yes,
                         ..ticket
                     };
@@ -184,7 +184,7 @@ impl Proxy {
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
-            Work::Whole | Work::Greeting | Work::Asking | Work::Probe | Work::Body => {
+            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {
                 self.deliver_error(ticket, error);
             }
         }

@@ -95,15 +95,17 @@ impl Proxy {
                 self.deliver_piece(id, &ticket, piece);
                 true
             }
+            Work::Nobody => {
+                (pipe.midway, pipe.scanned) = (true, 0);
+                true
+            }
             Work::Part { merge, part } if pipe.scanned > self.settings.merged => {
                 let limit = self.settings.merged as u64;
                 self.merge_too_large(merge, part, limit);
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
                 false
             }
-            Work::Whole | Work::Body | Work::Part { .. } | Work::Greeting | Work::Asking | Work::Probe => {
-                false
-            }
+            Work::Whole | Work::Body | Work::Part { .. } | Work::Greeting | Work::Probe => false,
         }
     }
 
@@ -140,13 +142,9 @@ impl Proxy {
             Work::Whole => self.deliver_whole(&ticket, reply),
             Work::Part { merge, part } => self.merge_part(merge, part, reply),
             Work::Greeting => self.greeted(id, reply),
-            Work::Asking => {}
+            Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
-            Work::Body if midway => {
-                self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
-                self.stream_answered(id, &ticket);
-            }
-            Work::Body => self.streamed(id, &ticket, reply),
+            Work::Body => self.streamed(id, &ticket, reply, midway),
         }
     }
 

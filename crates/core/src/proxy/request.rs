@@ -127,15 +127,6 @@ impl Proxy {
                 return Admit::Yes;
             }
         };
-        // `networking.c`, securityWarningCommand: a browser was made to speak to us.
-        if words[0].eq_ignore_ascii_case(b"post") || words[0].eq_ignore_ascii_case(b"host:") {
-            self.counts[Metric::ProtocolErrors as usize] += 1;
-            self.evict(
-                id,
-                "it speaks HTTP (POST or Host:), possibly a cross-protocol attack through a browser",
-            );
-            return Admit::Yes;
-        }
         let mut frame = Vec::new();
         Writer::new(&mut frame, Proto::Two).request(words.iter().map(Vec::as_slice));
         match RequestReader::default().read(&frame, spans, &Limits::SERVER) {
@@ -152,6 +143,15 @@ impl Proxy {
             Lookup::UnknownSubcommand(container) => {
                 let container = container.to_ascii_uppercase();
                 return self.refuse(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
+            }
+            // `networking.c`, securityWarningCommand: a browser was made to speak to us.
+            Lookup::Unknown if is_http(args.get(0)) => {
+                self.counts[Metric::ProtocolErrors as usize] += 1;
+                self.evict(
+                    id,
+                    "it speaks HTTP (POST or Host:), possibly a cross-protocol attack through a browser",
+                );
+                return Admit::Yes;
             }
             Lookup::Unknown => {
                 let shown: Vec<&[u8]> = args.iter().skip(1).take(20).collect();
@@ -174,7 +174,7 @@ impl Proxy {
     fn route(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
         match command.treat {
             Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
-            Treat::Slot => self.to_slot(id, command, frame, args),
+            Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
             Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
             Treat::Split(split) => self.split(id, command, split, frame, args),
@@ -182,6 +182,10 @@ impl Proxy {
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
+            Treat::Later if leaves_doubt(command) => {
+                self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
+                Admit::Yes
+            }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
         }
@@ -230,7 +234,18 @@ impl Proxy {
     }
 }
 
+/// Words that a browser sends at the start of a line.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
 /// Commands that need no AUTH (`server.c`: `CMD_NO_AUTH`).
 fn before_auth(command: &Command) -> bool {
     matches!(command.name, "auth" | "hello" | "quit" | "reset")
+}
+
+/// Commands after which the client means something else by what it sends next. It may be on its way already: where
+/// these are refused, the connection closes, or a transaction's commands would be executed one by one.
+fn leaves_doubt(command: &Command) -> bool {
+    matches!(command.name, "multi" | "client|reply")
 }

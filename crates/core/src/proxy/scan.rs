@@ -33,7 +33,7 @@ impl Proxy {
         let first = self.topology.primaries().first().map_or(0, |(_, slot)| *slot);
         let (node_cursor, slot) = match cursor {
             0 => (0, first),
-            cursor => (cursor / SLOTS as u64, (cursor % SLOTS as u64) as u16),
+            cursor => (cursor / u64::from(SLOTS), (cursor % u64::from(SLOTS)) as u16),
         };
         if self.may_send(id).is_none() {
             return Admit::Stopped;
@@ -82,7 +82,7 @@ impl Proxy {
         let cursor = match (cursor, next) {
             (0, None) => 0,
             (0, Some(next)) => u64::from(next),
-            (cursor, _) => cursor.saturating_mul(SLOTS as u64).saturating_add(u64::from(walk.slot)),
+            (cursor, _) => cursor.saturating_mul(u64::from(SLOTS)).saturating_add(u64::from(walk.slot)),
         };
         let mut out = Vec::with_capacity(walk.keys.len() + 64);
         let mut writer = Writer::new(&mut out, Proto::Two);

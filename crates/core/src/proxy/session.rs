@@ -11,8 +11,6 @@ use std::net::SocketAddr;
 pub(crate) const MAX_DEPTH: u32 = 1024;
 /// Unread reply bytes of one client after which no more of its requests are admitted.
 pub(crate) const MAX_OUTPUT: usize = 32 * 1024 * 1024;
-/// Unread reply bytes of one client after which the pipe that brings more is not read on.
-pub(crate) const MAX_AHEAD: usize = 8 * 1024 * 1024;
 /// Reply bytes that wait for an earlier reply after which the client is dropped.
 pub(crate) const MAX_STASH: usize = 256 * 1024 * 1024;
 
@@ -79,6 +77,8 @@ pub struct Session {
     pub(crate) to_resume: bool,
     /// Pipes that are not read because this client does not read.
     pub(crate) stalls: u32,
+    /// How long others have waited behind what it did not read, in microseconds, since it last had read everything.
+    pub(crate) held_up: u64,
 }
 
 /// What a client said of itself.
@@ -140,6 +140,7 @@ impl Session {
             dirty: false,
             to_resume: false,
             stalls: 0,
+            held_up: 0,
         }
     }
 

@@ -1,13 +1,15 @@
 //! Large requests with one key, streamed to their node as they come: a value of 512 MB is never here whole.
 //!
 //! A stream has a connection of its own (a lane) while it lasts, so that nobody waits behind it. Its bytes are not
-//! kept, so it cannot be asked again elsewhere; therefore the node is asked first, by `EXISTS key`, whether it
-//! would take a request for this key at all. The client's other requests wait until it is done.
+//! kept (beyond the first [`KEPT`]), so it cannot be asked again elsewhere; therefore the node is asked first, by
+//! `EXISTS key`, whether it would take a request for this key at all. A slot that moves between that question and the
+//! last byte is no trouble for a request that was kept. The client's other requests wait until it is done.
 //!
 //! ```text
 //! Seeking ──lane──► Probing ──:0 or :1──► Body ──last byte──► Awaiting ──reply──► (done)
 //!    ▲                 │ MOVED, ASK, later   │ lost
-//!    └─────────────────┘                     └──► Discarding ──last byte──► (done)
+//!    ├─────────────────┘                     ├──► Discarding ──last byte──► (done)
+//!    └───────────────── all that was sent is kept
 //! ```
 
 use super::pipe::{Purpose, Resend, Ticket, Work};
@@ -24,6 +26,8 @@ use std::net::SocketAddr;
 const MAX_LANES: usize = 8;
 /// Lanes that are kept open without use.
 const MAX_IDLE: usize = 8;
+/// Longest request of which the bytes are kept until it is answered: with [`MAX_LANES`] this bounds the memory.
+const KEPT: usize = 4 * 1024 * 1024;
 /// Bytes of a stream that may wait for the node.
 const MAX_WAITING: usize = 1024 * 1024;
 
@@ -39,6 +43,8 @@ pub(crate) struct Stream {
     /// Finds the request's end: a request is framed like a reply that is an array.
     scan: ReplyScan,
     phase: Phase,
+    /// What was sent of it, while that can be sent again.
+    kept: Option<Vec<u8>>,
     /// Where a node said that the key is, and whether ASKING has to be said there.
     told: Option<(SocketAddr, bool)>,
 }
@@ -82,6 +88,7 @@ impl Proxy {
             tries: 0,
             scan: ReplyScan::default(),
             phase: Phase::Seeking { due: 0 },
+            kept: Some(Vec::new()),
             told: None,
         };
         session.last_command = command.name;
@@ -125,10 +132,12 @@ impl Proxy {
             }
             Phase::Body(lane) => self.stream_body(id, lane),
             Phase::Discarding => {
-                let (taken, done) = passed(&mut stream.scan, &session.inbox);
+                let (taken, passed) = pass(&mut stream.scan, &session.inbox);
                 session.inbox.drain(..taken);
-                if done {
-                    self.end_stream(id);
+                match passed {
+                    Passed::End => self.end_stream(id),
+                    Passed::Part => {}
+                    Passed::Nonsense => self.break_off(id),
                 }
             }
             Phase::Probing(_) | Phase::Awaiting(_) => {}
@@ -190,7 +199,7 @@ impl Proxy {
             slot: 0,
             tries: 0,
             resend: Resend::Yes,
-            work: Work::Asking,
+            work: Work::Nobody,
             born: self.now.steady,
         };
         self.push_unkept(lane, b"*1\r\n$6\r\nASKING\r\n", ticket);
@@ -211,12 +220,14 @@ impl Proxy {
         if pipe.out.unsent() >= MAX_WAITING {
             return;
         }
-        let (taken, done) = passed(&mut stream.scan, &session.inbox);
+        let (taken, passed) = pass(&mut stream.scan, &session.inbox);
         if taken > 0 {
             pipe.out.push(&session.inbox[..taken], &mut self.pool);
+            stream.keep(&session.inbox[..taken]);
             session.inbox.drain(..taken);
-            if done {
-                stream.phase = Phase::Awaiting(lane);
+            match passed {
+                Passed::End => stream.phase = Phase::Awaiting(lane),
+                Passed::Part | Passed::Nonsense => {} // the node will say what is wrong with it
             }
             self.touch_pipe(lane);
         }
@@ -279,36 +290,63 @@ impl Proxy {
         self.stream_step(id);
     }
 
-    /// The whole reply of a large request.
-    pub(super) fn streamed(&mut self, lane: PipeId, ticket: &Ticket, reply: &[u8]) {
+    /// The reply of a large request, or its last piece (`midway`).
+    pub(super) fn streamed(&mut self, lane: PipeId, ticket: &Ticket, reply: &[u8], midway: bool) {
         let addr = self.pipes.get(lane).map(|pipe| pipe.addr);
-        let foreign = addr.is_some_and(|addr| judge(reply, addr.ip()) != Verdict::Deliver);
-        if foreign {
-            self.learn();
-            let node = addr.map_or(String::new(), |addr| format!("node {addr}"));
-            self.deliver_error(ticket, &ErrorReply::StreamBroken { node: &node });
-        } else if reply.first() == Some(&b'-') {
-            self.deliver_whole(ticket, reply);
-        } else {
-            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
-        }
-        self.stream_answered(lane, ticket);
-    }
-
-    /// A large request has its reply.
-    pub(super) fn stream_answered(&mut self, lane: PipeId, ticket: &Ticket) {
         let Some(stream) = self.sessions.get_mut(ticket.session).and_then(|session| session.stream.as_mut())
         else {
             return self.free_lane(lane);
         };
         let whole = stream.phase == Phase::Awaiting(lane);
-        if whole {
+        let error = !midway && reply.first() == Some(&b'-');
+        let foreign = error && addr.is_some_and(|addr| judge(reply, addr.ip()) != Verdict::Deliver);
+        let nonsense = error && reply.starts_with(b"-ERR Protocol error");
+        if foreign && whole && self.start_over(ticket.session) {
+            return self.free_lane(lane);
+        }
+        if foreign {
+            self.learn();
+            let node = addr.map_or(String::new(), |addr| format!("node {addr}"));
+            self.deliver_error(ticket, &ErrorReply::StreamBroken { node: &node });
+        } else if error {
+            self.deliver_whole(ticket, reply);
+        } else {
+            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+        }
+        if whole && !nonsense {
             self.end_stream(ticket.session);
             self.free_lane(lane);
         } else {
-            // Answered before its end: the node closes such a connection, and the rest has nowhere to go.
-            self.discard(ticket.session);
+            // The node closes such a connection, as it would have closed the client's.
+            self.break_off(ticket.session);
             self.close_pipe(lane);
+        }
+    }
+
+    /// Has a large request that was not executed sent again from its start, if all that was sent of it is kept.
+    fn start_over(&mut self, id: SessionId) -> bool {
+        let due = self.now.steady + 5_000;
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        let Some(stream) = session.stream.as_mut() else { return false };
+        let Some(mut kept) = stream.kept.take() else { return false };
+        kept.append(&mut session.inbox);
+        session.inbox = kept;
+        stream.kept = Some(Vec::new());
+        stream.scan = ReplyScan::default();
+        (stream.told, stream.phase) = (None, Phase::Seeking { due });
+        self.lane_waiters.push(id);
+        self.add(Metric::Retries, 1);
+        self.learn();
+        true
+    }
+
+    /// A client's bytes can no longer be told apart: it is closed once it has all its replies.
+    fn break_off(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.stream = None;
+            session.inbox = Vec::new();
+            session.stop = Some(Stop::Closing);
+            self.touch_client(id);
         }
     }
 
@@ -325,6 +363,8 @@ impl Proxy {
                 if whole && all_sent && stream.resend == Resend::Never {
                     self.add(Metric::Uncertain, 1);
                     self.deliver_error(ticket, &ErrorReply::Uncertain { node });
+                } else if self.start_over(id) {
+                    return;
                 } else {
                     self.deliver_error(ticket, &ErrorReply::StreamBroken { node });
                 }
@@ -413,6 +453,14 @@ impl Proxy {
 }
 
 impl Stream {
+    /// Keeps what is sent, unless it is too much.
+    fn keep(&mut self, bytes: &[u8]) {
+        match &mut self.kept {
+            Some(kept) if kept.len() + bytes.len() <= KEPT => kept.extend_from_slice(bytes),
+            Some(_) | None => self.kept = None,
+        }
+    }
+
     fn ticket(&self, session: SessionId, work: Work) -> Ticket {
         Ticket {
             session,
@@ -434,12 +482,20 @@ fn streams(command: &Command) -> bool {
         && (command.treat == Treat::Channel || (command.treat == Treat::Slot && one_key))
 }
 
-/// How many of `bytes` belong to the request, and whether it ends there. Bytes that are no request are taken
-/// whole: the node will say so.
-fn passed(scan: &mut ReplyScan, bytes: &[u8]) -> (usize, bool) {
+/// What the bytes of a request led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    Part,
+    End,
+    /// They are no request: nobody can say where the next one starts.
+    Nonsense,
+}
+
+/// How many of `bytes` belong to the request, and what that led to.
+fn pass(scan: &mut ReplyScan, bytes: &[u8]) -> (usize, Passed) {
     match scan.advance(bytes) {
-        Ok(Scan::Done(len)) => (len, true),
-        Ok(Scan::More(len)) => (len, false),
-        Err(_) => (bytes.len(), false),
+        Ok(Scan::Done(len)) => (len, Passed::End),
+        Ok(Scan::More(len)) => (len, Passed::Part),
+        Err(_) => (bytes.len(), Passed::Nonsense),
     }
 }

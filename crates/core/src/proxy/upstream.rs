@@ -22,6 +22,9 @@ pub(crate) struct Link {
 /// Pauses before the next connection in microseconds, by failures in a row.
 const PAUSES: [u64; 6] = [0, 2_000, 5_000, 10_000, 20_000, 50_000];
 
+/// How long (microseconds) a node without slots may owe an answer.
+const SILENCE: u64 = 500_000;
+
 /// Where a request for a slot can go now.
 pub(super) enum Way {
     /// On this pipe.
@@ -172,9 +175,10 @@ impl Proxy {
         self.links.retain(|addr, _| self.topology.nodes().iter().any(|node| node.addr == *addr));
         self.epoch = self.epoch.wrapping_add(1);
         self.add(Metric::TopologyChanges, 1);
-        self.abandon_deposed(&old);
         self.park.wake(self.now.steady);
-        for (node, _) in self.topology.primaries() {
+        let primaries = self.topology.primaries();
+        self.primaries = primaries.iter().map(|(node, _)| self.topology.node(*node).addr).collect();
+        for (node, _) in primaries {
             let _ = self.way_to(node, Proto::Two); // connect ahead of the first request
         }
     }
@@ -201,24 +205,16 @@ impl Proxy {
         }
     }
 
-    /// A primary that lost all its slots to another node and says nothing is not waited for: it is hung or cut
-    /// off, and what it owes will not come.
-    fn abandon_deposed(&mut self, old: &Topology) {
-        let silent = 500_000;
-        for (node, _) in old.primaries() {
-            let addr = old.node(node).addr;
-            let still =
-                self.topology.primaries().iter().any(|(index, _)| self.topology.node(*index).addr == addr);
-            if still {
-                continue;
-            }
-            for id in self.pipes.ids() {
-                let hung = self.pipes.get(id).is_some_and(|pipe| {
-                    pipe.addr == addr && !pipe.tickets.is_empty() && pipe.heard + silent < self.now.steady
-                });
-                if hung {
-                    self.lose_pipe(id, "it was replaced by a failover and does not answer");
-                }
+    /// A node that owns nothing any more and says nothing is not waited for: it is hung or cut off, and what it
+    /// owes will not come. One that still owns slots may just be busy.
+    pub(super) fn abandon_deposed(&mut self) {
+        let now = self.now.steady;
+        for id in self.pipes.ids() {
+            let Some(pipe) = self.pipes.get(id) else { continue };
+            let Some(oldest) = pipe.tickets.front() else { continue };
+            let silent = pipe.heard.max(oldest.born) + SILENCE < now;
+            if silent && pipe.stalled_by.is_none() && !self.primaries.contains(&pipe.addr) {
+                self.lose_pipe(id, "it was replaced by a failover and does not answer");
             }
         }
     }

@@ -22,7 +22,7 @@ pub enum ProtocolError {
     #[error("Protocol error: invalid bulk length")]
     Length,
     /// Something else stands where `$` should.
-    #[error("Protocol error: expected '$', got '{}'", char::from(*.0))]
+    #[error("Protocol error: expected '$', got '{}'", shown(*.0))]
     ExpectedBulk(u8),
     /// An inline command's quotes do not match.
     #[error("Protocol error: unbalanced quotes in request")]
@@ -41,7 +41,13 @@ pub enum ProtocolError {
     ReplyLength,
 }
 
+/// A byte that cannot break a reply line.
+fn shown(byte: u8) -> char {
+    if matches!(byte, b'\r' | b'\n') { ' ' } else { char::from(byte) }
+}
+
 /// An error reply that the gateway makes itself. `Display` is the line without `-` and CRLF.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErrorReply<'a> {
     /// Broken protocol; the connection closes after it.
@@ -82,6 +88,10 @@ pub enum ErrorReply<'a> {
     ClientInfoOption(&'a [u8]),
     /// CLIENT SETINFO value with spaces or newlines.
     ClientInfoValue(&'a str),
+    /// CLIENT LIST TYPE of something that no client is.
+    ClientType(&'a [u8]),
+    /// CLIENT LIST ID of something that is no number.
+    ClientNumber,
     /// A command that the gateway does not do yet.
     NotYet(&'a str),
     /// A command that the gateway refuses: what to do instead.
@@ -151,6 +161,8 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::ClientInfoValue(attribute) => {
                 write!(out, "ERR {attribute} cannot contain spaces, newlines or special characters.")
             }
+            ErrorReply::ClientType(kind) => write!(out, "ERR Unknown client type '{}'", Printable(kind)),
+            ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
             _ => self.own_words(out),
         }
     }

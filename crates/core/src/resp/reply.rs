@@ -118,9 +118,12 @@ impl ReplyScan {
     }
 }
 
-/// The type byte, the text and the offset behind the line at `at`; `None` while it is not whole.
+/// A line's type byte, its text and the offset behind it.
+type Line<'a> = (u8, &'a [u8], usize);
+
+/// The line at `at`; `None` while it is not whole.
 #[inline]
-fn header(bytes: &[u8], at: usize) -> Result<Option<(u8, &[u8], usize)>, ProtocolError> {
+fn header(bytes: &[u8], at: usize) -> Result<Option<Line<'_>>, ProtocolError> {
     let rest = &bytes[at..];
     match memchr::memchr(b'\n', rest) {
         Some(end) if end >= 2 && rest[end - 1] == b'\r' => {

@@ -45,6 +45,7 @@ impl Limits {
 }
 
 /// What stands at the start of the buffer.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// A whole request of `len` bytes; its arguments are in `spans`.
@@ -234,7 +235,7 @@ fn inline(bytes: &[u8], limits: &Limits) -> Result<Read, ProtocolError> {
     match memchr::memchr(b'\n', &bytes[..bytes.len().min(limits.line)]) {
         Some(end) => {
             let len = end + 1;
-            let blank = bytes[..end].iter().all(|byte| byte.is_ascii_whitespace());
+            let blank = bytes[..end].iter().all(u8::is_ascii_whitespace);
             Ok(if blank { Read::Empty { len } } else { Read::Inline { len } })
         }
         None if bytes.len() > limits.line => Err(ProtocolError::InlineTooBig),
@@ -280,10 +281,11 @@ mod tests {
     #[test]
     fn bad_bytes_get_the_servers_words() {
         let long = [b"*".as_slice(), &[b'1'; 70_000]].concat();
-        let cases: [(&[u8], &str); 8] = [
+        let cases: [(&[u8], &str); 9] = [
             (b"*2097152\r\n", "Protocol error: invalid multibulk length"),
             (b"*x\r\n", "Protocol error: invalid multibulk length"),
             (b"*1\r\n+PING\r\n", "Protocol error: expected '$', got '+'"),
+            (b"*1\r\n\r\n", "Protocol error: expected '$', got ' '"),
             (b"*1\r\n$-1\r\n", "Protocol error: invalid bulk length"),
             (b"*1\r\n$1073741824\r\n", "Protocol error: invalid bulk length"),
             (b"*1\r\n$4\r\nPINGxx", "Protocol error: invalid bulk length"),

@@ -2,26 +2,27 @@
 //!
 //! Each slot goes to the owner that is claimed with the greatest configuration epoch: a failover and a finished
 //! move both raise it, so the newest claim wins everywhere in the end (cluster specification, "hash slots
-//! configuration propagation"). But a single voice may be one of a cut-off minority that has not heard of anything
-//! for a while. So a slot changes hands only when its new claim has a greater epoch than the one that we go by, or
-//! when a majority of the primaries that we know say so.
+//! configuration propagation"). A slot goes to a claim of a lower epoch, or to nobody, only when a majority of the
+//! primaries that we know spoke and the owner that we go by gave it up: it says so itself, or nobody knows it any
+//! more. So neither a cut-off minority nor those who have not heard of a failover yet turn the map back.
 
-use super::{Node, NodeIndex, SLOTS, Topology, View};
+use super::{Node, NodeIndex, Own, Peer, PeerRole, SLOTS, Topology, View};
 use std::collections::HashMap;
 
 /// The map to use after hearing `views`; `None` when nothing changes. Pass each node's newest view once.
 pub fn adopt(current: &Topology, views: &[View]) -> Option<Topology> {
     let claims = Claims::of(views);
     let majority = majority_heard(current, views);
-    let mut owners: Vec<Option<&str>> = vec![None; SLOTS];
+    let mut owners: Vec<Option<&str>> = vec![None; usize::from(SLOTS)];
     for (slot, owner) in owners.iter_mut().enumerate() {
         let old = current.owner(slot as u16).map(|index| current.node(index));
-        let new = claims.best[slot].map(|claim| (claim, claims.node(claim.id)));
-        *owner = match (old, new) {
-            (old, None) => old.map(|node| node.id.as_str()).filter(|_| !majority),
-            (None, Some((claim, _))) => Some(claim.id),
-            (Some(old), Some((claim, _))) if claim.epoch > old.epoch || majority => Some(claim.id),
-            (Some(old), Some(_)) => Some(&old.id),
+        *owner = match (old, claims.best[slot]) {
+            (None, claim) => claim.map(|claim| claim.id),
+            (Some(old), Some(claim)) if claim.epoch > old.epoch => Some(claim.id),
+            (Some(old), claim) if majority && claims.gave_up(&old.id, slot as u16) => {
+                claim.map(|claim| claim.id)
+            }
+            (Some(old), _) => Some(&old.id),
         };
     }
     let next = build(current, &claims, &owners);
@@ -33,7 +34,7 @@ fn majority_heard(current: &Topology, views: &[View]) -> bool {
     let primaries = current.primaries();
     let heard = primaries
         .iter()
-        .filter(|(index, _)| views.iter().any(|view| view.me().id == current.node(*index).id))
+        .filter(|(index, _)| views.iter().any(|view| view.me().id.0 == current.node(*index).id))
         .count();
     heard * 2 > primaries.len() || primaries.is_empty()
 }
@@ -48,31 +49,30 @@ struct Claim<'a> {
 
 struct Claims<'a> {
     best: Vec<Option<Claim<'a>>>,
-    nodes: HashMap<&'a str, &'a super::NodeView>,
+    nodes: HashMap<&'a str, &'a Peer>,
 }
 
 impl<'a> Claims<'a> {
     fn of(views: &'a [View]) -> Self {
-        let mut claims = Claims { best: vec![None; SLOTS], nodes: HashMap::new() };
+        let mut claims = Claims { best: vec![None; usize::from(SLOTS)], nodes: HashMap::new() };
         for view in views {
-            for (at, node) in view.nodes.iter().enumerate() {
-                let own = at == view.myself;
-                let known = claims.nodes.entry(&node.id).or_insert(node);
+            for peer in view.peers.iter().filter(|peer| peer.role != PeerRole::Handshake) {
+                let known = claims.nodes.entry(&peer.id.0).or_insert(peer);
                 // A node knows best what it is itself; of the others' words the newer epoch counts.
-                if own || (node.epoch > known.epoch && !node.handshake) {
-                    *known = node;
+                if peer.own == Own::Myself || (known.own == Own::Other && peer.epoch > known.epoch) {
+                    *known = peer;
                 }
-                if node.primary {
-                    claims.claim(node, own);
+                if peer.role == PeerRole::Primary {
+                    claims.claim(peer);
                 }
             }
         }
         claims
     }
 
-    fn claim(&mut self, node: &'a super::NodeView, own: bool) {
-        let claim = Claim { id: &node.id, epoch: node.epoch, own };
-        for slot in node.slots.iter().flat_map(|(from, to)| *from..=*to) {
+    fn claim(&mut self, peer: &'a Peer) {
+        let claim = Claim { id: &peer.id.0, epoch: peer.epoch, own: peer.own == Own::Myself };
+        for slot in peer.slots.ranges().iter().flat_map(|(from, to)| *from..=(*to).min(SLOTS - 1)) {
             let best = &mut self.best[usize::from(slot)];
             if best.is_none_or(|best| (claim.epoch, claim.own) > (best.epoch, best.own)) {
                 *best = Some(claim);
@@ -80,25 +80,28 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn node(&self, id: &str) -> Option<&'a super::NodeView> {
-        self.nodes.get(id).copied()
+    /// Whether an owner says itself that a slot is not its own, or is known to nobody.
+    fn gave_up(&self, id: &str, slot: u16) -> bool {
+        self.nodes.get(id).is_none_or(|peer| {
+            let owns = peer.slots.ranges().iter().any(|(from, to)| (*from..=*to).contains(&slot));
+            peer.own == Own::Myself && !owns
+        })
     }
 }
 
 fn build(current: &Topology, claims: &Claims<'_>, owners: &[Option<&str>]) -> Topology {
-    let mut nodes: Vec<Node> = claims
-        .nodes
-        .values()
-        .filter(|node| !node.handshake)
-        .filter_map(|node| {
-            Some(Node {
-                id: node.id.clone(),
-                addr: node.addr?,
-                replica_of: node.replica_of.clone(),
-                epoch: node.epoch,
-            })
-        })
-        .collect();
+    let known = |id: &str| current.nodes().iter().find(|node| node.id == id);
+    let node = |peer: &&Peer| {
+        let replica_of = match &peer.role {
+            PeerRole::Replica(of) => Some(of.0.clone()),
+            PeerRole::Primary | PeerRole::Handshake => None,
+        };
+        // Others may not have heard of a node's last epoch yet; what it says itself counts.
+        let heard = known(&peer.id.0).map_or(0, |node| node.epoch);
+        let epoch = if peer.own == Own::Myself { peer.epoch } else { peer.epoch.max(heard) };
+        Some(Node { id: peer.id.0.clone(), addr: peer.addr?, replica_of, epoch })
+    };
+    let mut nodes: Vec<Node> = claims.nodes.values().filter_map(node).collect();
     // Owners that nobody spoke of this time, but that we still go by.
     for old in current.nodes() {
         if owners.contains(&Some(old.id.as_str())) && !nodes.iter().any(|node| node.id == old.id) {
@@ -172,11 +175,28 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_may_take_slots_away() {
+    fn an_owner_may_give_slots_away() {
         let lines = ["a 1 0-5000", "b 2 5461-10922", "c 3 10923-16383"];
         let map = adopt(&three(), &[view("a", &lines), view("b", &lines)]).expect("a change");
         assert_eq!(owner(&map, 5001), None);
-        let one = adopt(&three(), &[view("a", &lines)]);
-        assert!(one.is_none_or(|map| owner(&map, 5001) == Some("a")));
+        let others = adopt(&three(), &[view("b", &lines), view("c", &lines)]);
+        assert!(others.is_none_or(|map| owner(&map, 5001) == Some("a")));
+    }
+
+    #[test]
+    fn a_node_that_nobody_knows_any_more_owns_nothing() {
+        let lines = ["d 1 0-5460", "b 2 5461-10922", "c 3 10923-16383"];
+        let map = adopt(&three(), &[view("b", &lines), view("c", &lines)]).expect("a change");
+        assert_eq!(owner(&map, 0), Some("d"));
+    }
+
+    #[test]
+    fn those_who_have_not_heard_yet_do_not_turn_it_back() {
+        let map = adopt(&three(), &[view("d", &["d 4 0-5460", "a 1"])]).expect("a change");
+        let late = ["a 1 0-5460", "b 2 5461-10922", "c 3 10923-16383", "d 1"];
+        for _ in 0..3 {
+            let again = adopt(&map, &[view("b", &late), view("c", &late)]);
+            assert!(again.is_none_or(|map| owner(&map, 0) == Some("d")));
+        }
     }
 }

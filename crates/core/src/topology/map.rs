@@ -35,14 +35,17 @@ const NOBODY: u16 = u16::MAX;
 impl Topology {
     /// A map in which nobody owns anything.
     pub fn empty() -> Self {
-        Topology { nodes: Vec::new(), owners: vec![NOBODY; SLOTS].into(), primaries: Box::default() }
+        Topology {
+            nodes: Vec::new(),
+            owners: vec![NOBODY; usize::from(SLOTS)].into(),
+            primaries: Box::default(),
+        }
     }
 
     /// A map of `nodes` (at most 65534) in which `owner` tells the owner of each slot.
     pub fn new(nodes: Vec<Node>, owner: impl Fn(u16) -> Option<NodeIndex>) -> Self {
         debug_assert!(nodes.len() < usize::from(NOBODY));
-        let owners: Box<[u16]> =
-            (0..SLOTS as u16).map(|slot| owner(slot).map_or(NOBODY, |node| node.0)).collect();
+        let owners: Box<[u16]> = (0..SLOTS).map(|slot| owner(slot).map_or(NOBODY, |node| node.0)).collect();
         let mut seen = vec![false; nodes.len()];
         let mut primaries = Vec::new();
         for (slot, owner) in owners.iter().enumerate().filter(|(_, owner)| **owner != NOBODY) {
@@ -90,7 +93,7 @@ impl Topology {
     /// Inclusive ranges of slots that a node owns.
     pub fn ranges(&self, node: NodeIndex) -> Vec<(u16, u16)> {
         let mut ranges: Vec<(u16, u16)> = Vec::new();
-        for slot in (0..SLOTS as u16).filter(|slot| self.owner(*slot) == Some(node)) {
+        for slot in (0..SLOTS).filter(|slot| self.owner(*slot) == Some(node)) {
             match ranges.last_mut() {
                 Some(last) if last.1 + 1 == slot => last.1 = slot,
                 _ => ranges.push((slot, slot)),

@@ -2,10 +2,12 @@
 
 mod adopt;
 mod map;
+mod ranges;
 mod slot;
 mod view;
 
 pub use adopt::adopt;
 pub use map::{Node, NodeIndex, Topology};
-pub use slot::{SLOTS, slot};
-pub use view::{NodeView, View, ViewError};
+pub use ranges::{SLOTS, Slots};
+pub use slot::slot;
+pub use view::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, View, ViewError, parse_view};

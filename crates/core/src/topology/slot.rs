@@ -1,7 +1,6 @@
 //! Hash slots (cluster specification, "Key distribution model"; `cluster.c`: `keyHashSlot`).
 
-/// Number of hash slots of every cluster.
-pub const SLOTS: usize = 16384;
+use super::SLOTS;
 
 /// CRC16/XMODEM, polynomial 0x1021, for four input bytes at a time: `TABLE[k][b]` is the remainder of byte `b`
 /// followed by `k` zero bytes.
@@ -51,7 +50,7 @@ fn crc16(bytes: &[u8]) -> u16 {
 /// The slot of a key, 0 to 16383. Where the key has a hash tag (`{…}`, not empty), only the tag counts.
 #[inline]
 pub fn slot(key: &[u8]) -> u16 {
-    crc16(tagged(key)) & (SLOTS as u16 - 1)
+    crc16(tagged(key)) & (SLOTS - 1)
 }
 
 #[inline]
@@ -89,7 +88,7 @@ mod tests {
                 })
             });
             assert_eq!(crc16(&bytes[..len]), plain);
-            assert!(usize::from(slot(&bytes[..len])) < SLOTS);
+            assert!(slot(&bytes[..len]) < SLOTS);
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use super::dice::Dice;
 use evenkeel_core::resp::{Args, Limits, Proto, Read, RequestReader, Writer};
-use evenkeel_core::topology::{Node, NodeIndex, SLOTS, Topology, slot};
+use evenkeel_core::topology::{self, Node, NodeIndex, Topology, slot};
+
+/// Number of slots, for arithmetic with indexes.
+const SLOTS: usize = topology::SLOTS as usize;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 

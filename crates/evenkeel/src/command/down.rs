@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::Outcome;
 use crate::cli::DownArgs;
 use crate::run;
+use crate::say::say;
 
 /// How long the service may take to save its data.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -25,8 +26,10 @@ pub(crate) fn down(args: &DownArgs) -> Outcome {
             0
         };
         match stopped {
-            0 => println!("not running in {}", dir.display()),
-            many => println!("evenkeel was not running; stopped {many} servers that it had left behind"),
+            0 => say(format_args!("not running in {}", dir.display())),
+            many => {
+                say(format_args!("evenkeel was not running; stopped {many} servers that it had left behind"));
+            }
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -44,6 +47,6 @@ pub(crate) fn down(args: &DownArgs) -> Outcome {
             format!("evenkeel with process id {pid} did not stop within {} s", PATIENCE.as_secs()).into()
         );
     }
-    println!("stopped");
+    say(format_args!("stopped"));
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ use evenkeel_gateway::{Gateway, Settings};
 use super::Outcome;
 use crate::cli::{Role, RunArgs};
 use crate::run::{self, Parts, Service};
+use crate::say::{complain, say};
 
 pub(crate) fn role(args: &RunArgs) -> Outcome {
     match args.role {
@@ -29,11 +30,11 @@ fn gateway(args: &RunArgs) -> Outcome {
     settings.client_password = args.password_file.as_deref().map(secret).transpose()?;
     settings.node_password = args.node_password_file.as_deref().map(secret).transpose()?;
     if settings.client_password.is_none() && !listen.ip().is_loopback() {
-        eprintln!("evenkeel: {listen} is open to everyone who reaches it: there is no --password-file");
+        complain(format_args!("{listen} is open to everyone who reaches it: there is no --password-file"));
     }
     let runtime = run::runtime()?;
     let gateway = Gateway::start(settings)?;
-    println!("gateway listens on {}", gateway.listen());
+    say(format_args!("gateway listens on {}", gateway.listen()));
     runtime.block_on(run::told_to_stop());
     gateway.drain();
     Ok(ExitCode::SUCCESS)
@@ -54,7 +55,7 @@ fn cluster(args: &RunArgs, parts: Parts) -> Outcome {
     let runtime = run::runtime()?;
     runtime.block_on(async {
         let service = Service::start(&config, home, server, Lifetime::WithUs, parts).await?;
-        println!("evenkeel runs with process id {}", std::process::id());
+        say(format_args!("evenkeel runs with process id {}", std::process::id()));
         run::told_to_stop().await;
         service.stop().await;
         Ok(ExitCode::SUCCESS)

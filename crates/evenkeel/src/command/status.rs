@@ -1,9 +1,10 @@
-//! `evenkeel status`: what control saw last, as a table or as JSON.
+//! `evenkeel status`: what control sees, as a table or as JSON. The page is asked; what control wrote to disk last
+//! stands in for a page that does not answer.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 use evenkeel_control::home::Home;
@@ -12,9 +13,12 @@ use evenkeel_control::status::{Health, Node, Role, Status};
 use super::Outcome;
 use crate::cli::StatusArgs;
 use crate::run;
+use crate::say::{complain, say};
 
 /// Nothing runs there.
 const NOT_RUNNING: u8 = 2;
+/// How long the page may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A status older than this is no status, in milliseconds.
 const STALE: u64 = 10_000;
 
@@ -22,31 +26,37 @@ pub(crate) fn status(args: &StatusArgs) -> Outcome {
     let dir = run::dir(args.dir.as_deref())?;
     let Some(pid) = Home::holder(&dir) else {
         if args.json {
-            println!("null");
+            say(format_args!("null"));
         }
-        eprintln!("evenkeel: not running in {}: start it with `evenkeel up`", dir.display());
+        complain(format_args!("not running in {}: start it with `evenkeel up`", dir.display()));
         return Ok(ExitCode::from(NOT_RUNNING));
     };
-    let status =
-        read(&dir).ok_or_else(|| format!("evenkeel with process id {pid} has not said anything yet"))?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
-    } else {
-        show(&status, pid);
-    }
+    let status = ask(&dir).or_else(|| read(&dir));
+    let status = status.ok_or_else(|| format!("evenkeel with process id {pid} has not said anything yet"))?;
     let now =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     if now > status.at_ms + STALE {
-        return Err(format!(
-            "evenkeel with process id {pid} has said nothing for {} s",
-            (now - status.at_ms) / 1_000
-        )
-        .into());
+        let silent = (now - status.at_ms) / 1_000;
+        return Err(format!("evenkeel with process id {pid} has said nothing for {silent} s").into());
+    }
+    if args.json {
+        say(format_args!("{}", serde_json::to_string_pretty(&status)?));
+    } else {
+        show(&status, pid);
     }
     Ok(match status.health {
         Health::Ok => ExitCode::SUCCESS,
         Health::Degraded | Health::Down | Health::Starting => ExitCode::FAILURE,
     })
+}
+
+/// The status of this moment, from the page; it is true even where the disk is full.
+fn ask(dir: &Path) -> Option<Status> {
+    let (page, secrets) = (Home::page(dir)?, Home::secrets_of(dir)?);
+    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None).build();
+    let url = format!("http://evenkeel:{}@{page}/api/status", secrets.web_password);
+    let mut answer = ureq::Agent::new_with_config(config).get(url).call().ok()?;
+    serde_json::from_str(&answer.body_mut().read_to_string().ok()?).ok()
 }
 
 /// The status that control wrote last, if it wrote one.
@@ -56,27 +66,27 @@ pub(crate) fn read(dir: &Path) -> Option<Status> {
 
 fn show(status: &Status, pid: u32) {
     let because = if status.because.is_empty() { String::new() } else { format!(": {}", status.because) };
-    println!("{}{because}", word(status.health));
-    println!(
+    say(format_args!("{}{because}", word(status.health)));
+    say(format_args!(
         "{} of 16384 slots served, {}, evenkeel {} (process {pid})",
         status.slots_served, status.server, status.version
-    );
+    ));
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["NODE", "ADDRESS", "ROLE", "SLOTS", "KEYS", "MEMORY", "LAG", "PID", "HEALTH"]);
     for node in &status.nodes {
         table.add_row(row(node));
     }
-    println!("\n{table}");
+    say(format_args!("\n{table}"));
     for gateway in &status.gateways {
         let because =
             if gateway.because.is_empty() { String::new() } else { format!(" ({})", gateway.because) };
-        println!(
+        say(format_args!(
             "\ngateway {}: {}{because}, {:.0} requests/s",
             gateway.addr,
             word(gateway.health),
             gateway.requests_per_s
-        );
+        ));
     }
 }
 

@@ -1,7 +1,7 @@
 //! `evenkeel up`: the whole service with one command.
 
 use std::fs::OpenOptions;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -19,6 +19,7 @@ use crate::cli::UpArgs;
 use crate::install;
 use crate::progress::Progress;
 use crate::run::{self, Parts, Service};
+use crate::say::say;
 
 /// How long `up --detach` waits for the service to become healthy.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -42,7 +43,7 @@ pub(crate) fn up(args: &UpArgs) -> Outcome {
 }
 
 async fn foreground(config: &Config, home: Home, server: Server, lifetime: Lifetime) -> Outcome {
-    println!("{} in {}", server.title(), home.dir().display());
+    say(format_args!("{} in {}", server.title(), home.dir().display()));
     let dir = home.dir().to_owned();
     let begun = Instant::now();
     let service = Service::start(config, home, server, lifetime, Parts::All).await?;
@@ -54,14 +55,14 @@ async fn foreground(config: &Config, home: Home, server: Server, lifetime: Lifet
         progress.show(&seen);
         if seen.health != Health::Starting {
             progress.end();
-            println!("{}", welcome(config, &dir, &seen, begun.elapsed()));
+            say(format_args!("{}", welcome(config, &dir, &seen, begun.elapsed())));
             break;
         }
         tokio::select! {
             biased;
             () = &mut told => {
                 progress.end();
-                println!("stopping");
+                say(format_args!("stopping"));
                 service.stop().await;
                 return Ok(ExitCode::SUCCESS);
             }
@@ -69,9 +70,9 @@ async fn foreground(config: &Config, home: Home, server: Server, lifetime: Lifet
         }
     }
     told.await;
-    println!("stopping: requests in flight are finished and data is saved");
+    say(format_args!("stopping: requests in flight are finished and data is saved"));
     service.stop().await;
-    println!("stopped");
+    say(format_args!("stopped"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,7 +96,12 @@ fn detach(args: &UpArgs, config: &Config, dir: &Path) -> Outcome {
     let dir = home.dir().to_owned();
     drop(home);
     let log_path = dir.join("evenkeel.log");
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&log_path)?;
+    // on a full disk the child could not even say why it ends
+    let cannot = |error: std::io::Error| format!("cannot write {}: {error}", log_path.display());
+    let mut log = OpenOptions::new().append(true).create(true).mode(0o600).open(&log_path).map_err(cannot)?;
+    let greeting = format!("evenkeel {} starts in the background\n{:4096}\n", env!("CARGO_PKG_VERSION"), "");
+    log.write_all(greeting.as_bytes()).map_err(cannot)?;
+    log.set_len(log.metadata()?.len() - 4097)?;
     let said_before = log.metadata()?.len();
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["up", "--in-background", "--dir"]).arg(&dir);
@@ -116,8 +122,11 @@ fn detach(args: &UpArgs, config: &Config, dir: &Path) -> Outcome {
             progress.show(&status);
             if status.health != Health::Starting {
                 progress.end();
-                println!("{}", welcome(config, &dir, &status, begun.elapsed()));
-                println!("It keeps running with process id {}; `evenkeel down` stops it.", child.id());
+                say(format_args!("{}", welcome(config, &dir, &status, begun.elapsed())));
+                say(format_args!(
+                    "It keeps running with process id {}; `evenkeel down` stops it.",
+                    child.id()
+                ));
                 return Ok(if status.health == Health::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
         }
@@ -160,11 +169,14 @@ fn welcome(config: &Config, dir: &Path, status: &Status, took: Duration) -> Stri
     } else {
         format!("-h {} ", listen.ip())
     };
-    let login = if config.gateway.auth.applies(listen) {
-        format!("\n(clients give the gateway-password of {})", dir.join("secrets.json").display())
-    } else {
-        String::new()
+    let secrets = dir.join("secrets.json");
+    let login = |applies: bool, who: &str| {
+        if applies { format!("\n({who} of {})", secrets.display()) } else { String::new() }
     };
+    let (gate, page) = (config.gateway.auth.applies(listen), config.web.auth.applies(config.web.listen));
+    let gate = login(gate, "clients give the gateway-password");
+    let page_login = login(page, "the page asks for user evenkeel and the web-password");
+    let login = format!("{gate}{page_login}");
     let primaries = status.desired.shards;
     let replicas = status.desired.shards * status.desired.replicas;
     let verdict = match status.health {

@@ -175,7 +175,7 @@ impl Page<'_> {
             let (name, unit) = name_and_unit(metric);
             match metric.kind() {
                 Kind::Counter => {
-                    self.family(&name, metric.help(), unit.as_ref(), known, ConstCounter::new)?
+                    self.family(&name, metric.help(), unit.as_ref(), known, ConstCounter::new)?;
                 }
                 Kind::Gauge => self.family(&name, metric.help(), unit.as_ref(), known, ConstGauge::new)?,
             }

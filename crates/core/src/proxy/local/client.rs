@@ -5,7 +5,7 @@ use super::super::session::{About, Session, Stop};
 use super::super::{Gather, Proxy, SessionId};
 use super::hello::is_plain;
 use super::lines;
-use crate::resp::{Args, ErrorReply, Proto, Writer};
+use crate::resp::{Args, ErrorReply, Proto, Writer, parse_u64};
 use std::fmt::Write;
 
 impl Proxy {
@@ -63,23 +63,31 @@ impl Proxy {
     }
 
     pub(super) fn client_list(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
-        match args.len() {
-            2 => self.gather(id, Gather::Clients),
-            4 if args.get(2).eq_ignore_ascii_case(b"type") && args.get(3).eq_ignore_ascii_case(b"normal") => {
-                self.gather(id, Gather::Clients)
+        let option = args.get(2);
+        if args.len() == 2 {
+            self.gather(id, Gather::Clients(None))
+        } else if args.len() == 4 && option.eq_ignore_ascii_case(b"type") {
+            match args.get(3).to_ascii_lowercase().as_slice() {
+                b"normal" => self.gather(id, Gather::Clients(None)),
+                b"master" | b"replica" | b"slave" | b"pubsub" => self.reply_with(id, |out| out.verbatim(b"")),
+                _ => self.refuse(id, &ErrorReply::ClientType(args.get(3))),
             }
-            4 if args.get(2).eq_ignore_ascii_case(b"type") => self.reply_with(id, |out| out.verbatim(b"")),
-            _ => self.refuse(id, &ErrorReply::Syntax),
+        } else if args.len() >= 4 && option.eq_ignore_ascii_case(b"id") {
+            let numbers: Option<Vec<u64>> = args.iter().skip(3).map(parse_u64).collect();
+            match numbers {
+                Some(numbers) => self.gather(id, Gather::Clients(Some(numbers))),
+                None => self.refuse(id, &ErrorReply::ClientNumber),
+            }
+        } else {
+            self.refuse(id, &ErrorReply::Syntax)
         }
     }
 
-    /// The lines of CLIENT LIST for this worker's clients.
-    pub fn list_clients(&self) -> String {
-        self.sessions.iter().fold(String::new(), |mut list, (_, session)| {
-            list.push_str(&describe(session, self.now.steady));
-            list.push('\n');
-            list
-        })
+    /// The lines of CLIENT LIST for this worker's clients: those with these numbers, or all.
+    pub fn list_clients(&self, numbers: Option<&[u64]>) -> String {
+        let wanted = |session: &Session| numbers.is_none_or(|numbers| numbers.contains(&session.number));
+        let lines = self.sessions.iter().filter(|(_, session)| wanted(session));
+        lines.map(|(_, session)| describe(session, self.now.steady) + "\n").collect()
     }
 }
 
@@ -98,8 +106,9 @@ fn describe(session: &Session, now: u64) -> String {
     let mut line = String::new();
     let _ = write!(
         line,
-        "id={} addr={} laddr={} name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={} \
-         omem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={} \
+         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user=default \
+         redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
         session.peer,
         session.local,
@@ -109,6 +118,7 @@ fn describe(session: &Session, now: u64) -> String {
         if session.stop == Some(Stop::Closing) { "c" } else { "N" },
         session.inbox.len(),
         session.out.len() + session.stashed(),
+        session.inbox.len() + session.out.len() + session.stashed(),
         session.last_command,
         if session.proto == Proto::Three { 3 } else { 2 },
         text(about.map(|about| &about.lib_name)),

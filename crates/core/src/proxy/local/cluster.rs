@@ -19,7 +19,7 @@ impl Proxy {
             out.array(1);
             out.array(3);
             out.integer(0);
-            out.integer(SLOTS as i64 - 1);
+            out.integer(i64::from(SLOTS) - 1);
             out.array(4);
             out.bulk(addr.ip().to_string().as_bytes());
             out.integer(i64::from(addr.port()));
@@ -36,7 +36,7 @@ impl Proxy {
             out.bulk(b"slots");
             out.array(2);
             out.integer(0);
-            out.integer(SLOTS as i64 - 1);
+            out.integer(i64::from(SLOTS) - 1);
             out.bulk(b"nodes");
             out.array(1);
             out.map(7);
@@ -65,7 +65,7 @@ impl Proxy {
 
     pub(super) fn cluster_info(&mut self, id: SessionId) -> Admit {
         let covered = self.topology.covered();
-        let state = if covered == SLOTS { "ok" } else { "fail" };
+        let state = if covered == usize::from(SLOTS) { "ok" } else { "fail" };
         let text = format!(
             "cluster_enabled:1\r\ncluster_state:{state}\r\ncluster_slots_assigned:{covered}\r\n\
              cluster_slots_ok:{covered}\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:0\r\n\

@@ -134,6 +134,38 @@ fn a_large_request_that_cannot_go_is_bounded() {
 }
 
 #[test]
+fn a_hung_node_is_not_waited_for_once_it_is_replaced() {
+    play(
+        "1 says GET foo\n2 says SET foo 1\nb hears GET foo\nb hears SET foo 1\nwait 2000\nmap a 0-8191 b c 8192-16383\n\
+         wait 10\n2 hears -UNCERTAIN the connection to node 10.0.0.98:7000 was lost after this command was sent: it may \
+         or may not have been applied; read before you repeat it\nwait 100\nc hears GET foo\nc says \"x\"\n1 hears \"x\"",
+    );
+}
+
+#[test]
+fn a_large_request_that_turns_into_nonsense_ends_the_connection() {
+    let body = "v".repeat(100);
+    let head = "*4\\r\\n$5\\r\\nLPUSH\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n";
+    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let start = format!("{MAP}1 says {head}\n1 says !{body}\\r\\n\nb2 hears EXISTS foo\nb2 says :0\n");
+    // The node says so before the request is whole, or at its end, or goes away without a word.
+    run_with(
+        settings(),
+        &format!(
+            "{start}1 says !nonsense\\r\\n\nb2 hears {head}{body}\\r\\nnonsense\\r\\n\n\
+             b2 says -ERR Protocol error: expected '$', got 'n'\n1 hears -ERR Protocol error: expected '$', got 'n'\n1 closed"
+        ),
+    );
+    run_with(
+        settings(),
+        &format!(
+            "{start}1 says !:5\\r\\n\nb2 hears {head}{body}\\r\\n:5\\r\\n\n\
+             b2 says -ERR Protocol error: expected '$', got ':'\n1 hears -ERR Protocol error: expected '$', got ':'\n1 closed"
+        ),
+    );
+}
+
+#[test]
 fn a_status_or_an_error_of_any_length_is_passed_on() {
     let long = "x".repeat(66_000);
     for kind in ['+', '-'] {
@@ -146,6 +178,99 @@ fn a_status_or_an_error_of_any_length_is_passed_on() {
             World::new(Settings::default(), Cut::At { line: 5, byte }).play(&script);
         }
     }
+}
+
+#[test]
+fn a_large_request_whose_reply_is_torn_ends_the_connection() {
+    let body = "v".repeat(100);
+    let set = format!("*3\\r\\n$6\\r\\nGETSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n");
+    let (head, rest) = set.split_at(50);
+    World::new(Settings { ordinary: 64, ..Settings::default() }, Cut::Nowhere).play(&format!(
+        "{MAP}1 says {head}\n1 says !{rest}\nb2 hears EXISTS foo\nb2 says :1\nb2 hears {set}\n\
+         b2 says $100\\r\\nhalf of it\n1 hears $100\\r\\nhalf of it\nb2 breaks\n1 closed"
+    ));
+}
+
+#[test]
+fn a_node_that_hangs_without_a_slot_is_given_up_later_too() {
+    // The connection is so new that it is not given up when the map changes.
+    run_with(
+        Settings::default(),
+        &format!(
+            "{MAP}1 says GET foo\nb hears GET foo\nwait 100\nmap a 0-16383 b\nwait 300\n2 says SET hello 1\na hears SET hello 1\n\
+             a says +OK\n2 hears +OK\nwait 500\na hears GET foo\na says \"x\"\n1 hears \"x\""
+        ),
+    );
+}
+
+#[test]
+fn who_does_not_read_stops_others_for_a_bounded_time_only() {
+    let megabytes = |count: usize| "x".repeat(count * 1_000_000);
+    let script = |behind: &str, then: &str| {
+        format!(
+            "{MAP}1 stuck\n1 says GET foo\nb hears GET foo\n{behind}b says $60000000\\r\\n{}\nb says {}\n{then}",
+            megabytes(20),
+            megabytes(20)
+        )
+    };
+    let whole = format!(
+        "1 hears $60000000\\r\\n{}\\r\\n{}\\r\\n{}",
+        megabytes(20),
+        megabytes(20),
+        "x".repeat(19_999_996)
+    );
+    let rest = format!("b says {}\n", "x".repeat(19_999_996));
+    for (behind, then) in [
+        // Others wait: two seconds, then it is closed and they have their answers.
+        (
+            "2 says INCR world\nb hears INCR world\n",
+            format!("wait 2100\n1 closed\n{rest}b says :1\n2 hears :1\n"),
+        ),
+        // Nobody waits: it may take its time, and who comes later has a connection of its own.
+        (
+            "",
+            format!(
+                "wait 20000\n2 says INCR world\nb2 hears INCR world\nb2 says :1\n2 hears :1\n1 reads\n{rest}{whole}"
+            ),
+        ),
+    ] {
+        World::new(Settings::default(), Cut::Nowhere).play(&script(behind, &then));
+    }
+}
+
+#[test]
+fn a_large_request_is_sent_again_where_that_is_safe() {
+    let body = "v".repeat(100);
+    let set = format!("*3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n");
+    // By characters of the script: the head ends in the middle of the value.
+    let (head, rest) = set.split_at(80);
+    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let probed = format!("{MAP}1 says {head}\nb2 hears EXISTS foo\nb2 says :0\nb2 hears {head}\n");
+    // The slot moved while it was on its way.
+    run_with(
+        settings(),
+        &format!(
+            "{probed}1 says !{rest}\nb2 hears !{rest}\nb2 says -MOVED 12182 10.0.0.97:7000\nmap a 0-16383 b\nwait 30\n\
+             a2 hears EXISTS foo\na2 says :0\na2 hears {set}\na2 says +OK\n1 hears +OK\n1 says PING\n1 hears +PONG"
+        ),
+    );
+    // The node was lost before it had all of it.
+    run_with(
+        settings(),
+        &format!(
+            "{probed}b2 breaks\nwait 30\nb3 hears EXISTS foo\nb3 says :0\nb3 hears {head}\n1 says !{rest}\nb3 hears !{rest}\n\
+             b3 says +OK\n1 hears +OK"
+        ),
+    );
+    // It had all of it: nobody knows.
+    run_with(
+        settings(),
+        &format!(
+            "{probed}1 says !{rest}\nb2 hears !{rest}\nb2 breaks\n1 hears -UNCERTAIN the connection to node 10.0.0.98:7000 \
+             was lost after this command was sent: it may or may not have been applied; read before you repeat it\n\
+             1 says PING\n1 hears +PONG"
+        ),
+    );
 }
 
 #[test]

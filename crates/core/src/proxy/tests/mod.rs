@@ -5,12 +5,13 @@
 //! map a 0-8191 b 8192-16383      the map changes (nodes are a, b, c …)
 //! 1 says GET foo                 client 1 sends a request (raw bytes with \r\n where it starts with `*` or `!`)
 //! b hears GET foo                node b gets exactly this next
-//! b says "bar"                   node b answers: "bulk", or a raw line, \r\n inside, CRLF added
+//! b says "bar"                   node b answers: "bulk", or a raw line, \r\n inside, CRLF added (not after `!`)
 //! 1 hears "bar"                  client 1 gets exactly this next
 //! a down | a up | a breaks       connections are refused | accepted | broken
 //! wait 20                        milliseconds pass
 //! 1 leaves | 1 ends | 1 closed   client 1 resets | closes its side | must have been closed by the gateway
 //! 1 stuck | 1 reads              client 1 stops | starts to take bytes
+//! drain                          from now on a client goes once it has all its replies
 //! ```
 //! Connections to one node are named a, a2, a3 … in the order in which they were made.
 
@@ -59,6 +60,7 @@ struct World {
     made: BTreeMap<char, usize>,
     down: HashSet<char>,
     learned: usize,
+    draining: bool,
     cut: Cut,
 }
 
@@ -105,6 +107,9 @@ fn request(text: &str) -> Vec<u8> {
 }
 
 fn reply(text: &str) -> Vec<u8> {
+    if let Some(raw) = text.strip_prefix('!') {
+        return unescape(raw);
+    }
     let mut out = Vec::new();
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         Some(bulk) => Writer::new(&mut out, Proto::Two).bulk(bulk.as_bytes()),
@@ -154,6 +159,7 @@ impl World {
             made: BTreeMap::new(),
             down: HashSet::new(),
             learned: 0,
+            draining: false,
             cut,
         }
     }
@@ -187,11 +193,15 @@ impl World {
                 self.event(|proxy| proxy.adopt(topology));
             }
             ("wait", millis) => self.wait(millis.parse().expect("milliseconds")),
+            ("drain", _) => {
+                self.draining = true;
+                self.event(Proxy::drain);
+            }
             ("learned", _) => {
-                assert!(std::mem::take(&mut self.learned) > 0, "line {at}: nobody asked for a map")
+                assert!(std::mem::take(&mut self.learned) > 0, "line {at}: nobody asked for a map");
             }
             (who, _) if who.starts_with(|first: char| first.is_ascii_digit()) => {
-                self.client(at, who, verb, what)
+                self.client(at, who, verb, what);
             }
             (who, _) => self.node(at, who, verb, what),
         }
@@ -345,6 +355,9 @@ impl World {
             busy |= !bytes.is_empty();
             client.heard.extend_from_slice(&bytes);
             self.proxy.client_wrote(client.id, bytes.len());
+            if self.draining && self.proxy.client_is_idle(client.id) {
+                self.proxy.client_dismissed(client.id);
+            }
         }
         busy
     }

@@ -1,6 +1,6 @@
 //! Requests when nothing goes wrong.
 
-use super::{run, run_with};
+use super::{Cut, World, run, run_with};
 use crate::proxy::Settings;
 
 /// foo is in slot 12182 (b), bar in 5061 (a), hello in 866 (a), world in 9059 (b).
@@ -108,8 +108,10 @@ fn errors_in_the_servers_words() {
     play("1 says SINTERSTORE foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
     play("1 says EVAL x 2 foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
     play("1 says SELECT 1\n1 hears -ERR DB index is out of range");
-    play("1 says MULTI\n1 hears -ERR evenkeel: 'multi' is not supported through the gateway yet");
+    play("1 says WATCH foo\n1 hears -ERR evenkeel: 'watch' is not supported through the gateway yet");
     play("1 says *1\\r\\nx\\r\\n\n1 hears -ERR Protocol error: expected '$', got 'x'\n1 closed");
+    play("1 says Host: x\n1 closed");
+    play("1 says post\n1 closed");
 }
 
 #[test]
@@ -160,4 +162,50 @@ fn large_requests_have_a_lane() {
          a hears GET bar\na says $-1\n1 hears $-1"
     );
     run_with(settings, &script);
+}
+
+#[test]
+fn a_refused_transaction_is_not_executed_one_by_one() {
+    play(
+        "1 says *1\\r\\n$5\\r\\nMULTI\\r\\n*2\\r\\n$4\\r\\nINCR\\r\\n$3\\r\\nfoo\\r\\n*1\\r\\n$4\\r\\nEXEC\\r\\n\n\
+         1 hears -ERR evenkeel: 'multi' is not supported through the gateway yet\n1 closed",
+    );
+}
+
+#[test]
+fn a_slow_reader_holds_up_only_itself() {
+    let settings = Settings { ahead: 100, ..Settings::default() };
+    let half = "v".repeat(500);
+    let script = format!(
+        "{MAP}1 stuck\n1 says GET foo\n2 says GET world\n3 says SET foo 1\n3 says GET foo\nb hears GET foo\nb hears GET world\n\
+         b hears SET foo 1\nb hears GET foo\nb says !$1000\\r\\n{half}\nwait 60\nb2 hears GET world\nb2 says \"w\"\n2 hears \"w\"\n\
+         1 reads\nb says !{half}\\r\\n\nb says \"w\"\nb says +OK\n3 hears +OK\nb says \"1\"\n3 hears \"1\"\n\
+         1 hears !$1000\\r\\n{half}{half}\\r\\n"
+    );
+    run_with(settings, &script);
+}
+
+#[test]
+fn a_client_that_never_reads_is_dropped_when_others_wait() {
+    let settings = Settings { ahead: 100, ..Settings::default() };
+    let script = format!(
+        "{MAP}1 stuck\n1 says GET foo\n2 says SET foo 1\nb hears GET foo\nb hears SET foo 1\nb says !$1000\\r\\n{}\nwait 2100\n\
+         1 closed\nb says !{}\\r\\n\nb says +OK\n2 hears +OK",
+        "v".repeat(500),
+        "v".repeat(500)
+    );
+    run_with(settings, &script);
+}
+
+#[test]
+fn a_drain_answers_what_was_sent_before_it_closes() {
+    play(
+        "1 says SET foo 1\n2 says PING\n2 hears +PONG\nb hears SET foo 1\n1 says !*2\\r\\n$3\\r\\nGET\\r\\n\ndrain\n2 closed\n\
+         1 says !$3\\r\\nfoo\\r\\n\nb hears GET foo\nb says +OK\n1 hears +OK\nb says \"1\"\n1 hears \"1\"\n1 closed",
+    );
+    // More than may be under way at a time: what was read and waits its turn is answered too.
+    let many = "*2\\r\\n$3\\r\\nGET\\r\\n$3\\r\\nfoo\\r\\n".repeat(1500);
+    let answers = "b hears GET foo\nb says :1\n1 hears :1\n".repeat(1500);
+    let script = format!("{MAP}1 says {many}\ndrain\n{answers}1 closed");
+    World::new(Settings::default(), Cut::Nowhere).play(&script);
 }

@@ -1,0 +1,289 @@
+//! Single moments, and the steps that must follow: the safety rules one by one.
+
+use std::net::SocketAddr;
+
+use super::{
+    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink,
+    PeerRole, Plan, Process, Promotion, Rung, Seen, Slots, State, Step, Wanted, judge, plan,
+};
+use crate::config::Millis;
+
+const NOW: u64 = 1_000_000;
+
+/// Three primaries a, b, c and their replicas d, e, f, all well.
+struct Moment {
+    desired: Desired,
+    observed: Observed,
+}
+
+fn name(at: usize) -> NodeName {
+    NodeName(["a", "b", "c", "d", "e", "f"][at].to_owned())
+}
+
+fn id(at: usize) -> NodeId {
+    NodeId(name(at).0.repeat(40))
+}
+
+fn addr(at: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7_001 + at as u16))
+}
+
+fn line(at: usize, viewer: usize) -> Peer {
+    Peer {
+        id: id(at),
+        addr: Some(addr(at)),
+        own: if at == viewer { Own::Myself } else { Own::Other },
+        role: if at < 3 { PeerRole::Primary } else { PeerRole::Replica(id(at - 3)) },
+        mark: Mark::Fine,
+        epoch: at as u64 % 3 + 1,
+        link: PeerLink::Up,
+        slots: if at < 3 { Slots::share(at, 3) } else { Slots::none() },
+    }
+}
+
+impl Moment {
+    fn calm() -> Moment {
+        let nodes = (0..6).map(|at| Wanted { name: name(at), addr: addr(at) }).collect();
+        let desired = Desired { nodes, shards: 3, replicas: 1, node_timeout: Millis(5_000) };
+        let seen = |at: usize| Seen {
+            process: Process::Running { pid: 1 },
+            disk: Disk::Kept,
+            answer: Answer::Facts(Box::new(Facts {
+                id: id(at),
+                state: State::Ok,
+                duty: if at < 3 { Duty::Primary } else { Duty::Replica { of: id(at - 3), link: Link::Up } },
+                offset: 100,
+                keys: 10,
+                view: (0..6).map(|peer| line(peer, at)).collect(),
+            })),
+            won_at: None,
+            forced_at: None,
+        };
+        Moment {
+            desired,
+            observed: Observed { since: 0, nodes: (0..6).map(|at| (name(at), seen(at))).collect() },
+        }
+    }
+
+    fn seen(&mut self, at: usize) -> &mut Seen {
+        self.observed.nodes.get_mut(&name(at)).unwrap()
+    }
+
+    fn facts(&mut self, at: usize) -> &mut Facts {
+        match &mut self.seen(at).answer {
+            Answer::Facts(facts) => facts,
+            Answer::Silent { .. } | Answer::Loading => panic!("{at} has none"),
+        }
+    }
+
+    fn dead(mut self, at: usize, disk: Disk) -> Moment {
+        let how = "was killed by signal 9".to_owned();
+        self.seen(at).process = Process::Exited { at: NOW - 5, how, failures: 0 };
+        self.seen(at).answer = Answer::Silent { because: "it is not running".to_owned() };
+        self.seen(at).disk = disk;
+        self
+    }
+
+    fn silent(mut self, at: usize) -> Moment {
+        self.seen(at).answer = Answer::Silent { because: "it took longer than 300 ms".to_owned() };
+        self
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&self.desired, &self.observed, NOW)
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        self.plan().steps.into_iter().map(|planned| planned.step).collect()
+    }
+
+    /// What is waited for, in one text.
+    fn waits(&self) -> String {
+        assert_eq!(self.steps(), []);
+        self.plan().waits.into_iter().map(|wait| wait.because + "\n").collect()
+    }
+}
+
+fn takeover(at: usize) -> Step {
+    Step::Promote { node: name(at), by: Promotion::Takeover }
+}
+
+fn force(at: usize) -> Step {
+    Step::Promote { node: name(at), by: Promotion::Force }
+}
+
+fn start(at: usize) -> Step {
+    Step::Start { node: name(at) }
+}
+
+#[test]
+fn when_all_is_well_nothing_is_done() {
+    let moment = Moment::calm();
+    assert_eq!(moment.plan(), Plan::default());
+    assert!(judge(&moment.desired, &moment.observed).at_rest());
+}
+
+#[test]
+fn a_dead_primary_is_replaced_first_and_started_when_the_others_know() {
+    let mut moment = Moment::calm().dead(0, Disk::Kept);
+    assert_eq!(moment.steps(), [takeover(3)]);
+    assert_eq!(moment.plan().rung, Some(Rung::Heal));
+    assert!(moment.plan().steps[0].because.contains("a majority of the primaries answers and sees it"));
+    // the replica has taken over, nobody else knows
+    moment.facts(3).duty = Duty::Primary;
+    for peer in &mut moment.facts(3).view {
+        match peer.id == id(3) {
+            true => (peer.slots, peer.role, peer.epoch) = (Slots::share(0, 3), PeerRole::Primary, 7),
+            false if peer.id == id(0) => peer.slots = Slots::none(),
+            false => {}
+        }
+    }
+    assert!(moment.waits().contains("d has taken over, the others have yet to learn it"));
+    // one more knows: two of three
+    for peer in &mut moment.facts(1).view {
+        match peer.id == id(3) {
+            true => (peer.slots, peer.role, peer.epoch) = (Slots::share(0, 3), PeerRole::Primary, 7),
+            false if peer.id == id(0) => peer.slots = Slots::none(),
+            false => {}
+        }
+    }
+    assert_eq!(moment.steps(), [start(0)]);
+}
+
+#[test]
+fn silence_is_not_death() {
+    assert_eq!(Moment::calm().silent(0).steps(), []);
+    assert_eq!(Moment::calm().silent(3).steps(), []);
+}
+
+#[test]
+fn a_dead_replica_is_started() {
+    assert_eq!(Moment::calm().dead(4, Disk::Kept).steps(), [start(4)]);
+    assert_eq!(Moment::calm().dead(4, Disk::Blank).steps(), [start(4)]);
+}
+
+#[test]
+fn primaries_that_die_together_are_all_replaced_when_nobody_is_hidden() {
+    let moment = (0..3).fold(Moment::calm(), |moment, at| moment.dead(at, Disk::Blank));
+    assert_eq!(moment.steps(), [takeover(3), takeover(4), takeover(5)]);
+    assert!(moment.plan().steps[0].because.contains("every primary either answers or is proven dead"));
+}
+
+#[test]
+fn with_a_primary_that_nobody_can_ask_the_primaries_vote() {
+    let mut moment = Moment::calm().dead(0, Disk::Kept).silent(1);
+    assert_eq!(moment.steps(), [force(3)]);
+    moment.seen(3).forced_at = Some(NOW - 1_000);
+    assert!(moment.waits().contains("has not won yet"));
+    // it does not help: the disk does
+    moment.seen(3).forced_at = Some(NOW - 3_000);
+    assert_eq!(moment.steps(), [start(0)]);
+    // unless the disk has nothing
+    moment.seen(0).disk = Disk::Blank;
+    assert!(moment.waits().contains("has not won yet"));
+}
+
+#[test]
+fn a_recent_winner_never_stands_for_election() {
+    let mut moment = Moment::calm().dead(0, Disk::Blank).silent(1);
+    moment.seen(3).won_at = Some(NOW - 19_000);
+    assert!(moment.waits().contains("must not stand again yet"));
+    moment.seen(3).won_at = Some(NOW - 21_000);
+    assert_eq!(moment.steps(), [force(3)]);
+}
+
+#[test]
+fn a_replica_that_nobody_sees_is_no_candidate_for_a_takeover_by_majority() {
+    let mut moment = Moment::calm().dead(0, Disk::Kept);
+    for viewer in [1, 2] {
+        for peer in moment.facts(viewer).view.iter_mut().filter(|peer| peer.id == id(3)) {
+            peer.link = PeerLink::Down;
+        }
+    }
+    // both answer, so nobody is hidden all the same
+    assert!(moment.plan().steps[0].because.contains("every primary either answers or is proven dead"));
+}
+
+#[test]
+fn a_replica_that_was_not_in_sync_yields_to_the_disk_but_not_to_nothing() {
+    let old = |disk| {
+        let mut moment = Moment::calm().dead(0, disk);
+        moment.facts(3).duty = Duty::Replica { of: id(0), link: Link::Down { since_s: 60 } };
+        moment
+    };
+    assert_eq!(old(Disk::Kept).steps(), [start(0)]);
+    assert_eq!(old(Disk::Blank).steps(), [takeover(3)]);
+}
+
+#[test]
+fn a_blank_primary_waits_for_a_copy_that_cannot_be_asked() {
+    assert!(Moment::calm().dead(0, Disk::Blank).silent(3).waits().contains("d may hold its data"));
+    let loading = |disk| {
+        let mut moment = Moment::calm().dead(0, disk);
+        moment.seen(3).answer = Answer::Loading;
+        moment
+    };
+    assert!(loading(Disk::Blank).waits().contains("d may hold its data"));
+    let mut kept = loading(Disk::Kept);
+    assert!(kept.waits().contains("d may hold its data"), "for a moment");
+    let how = String::new();
+    kept.seen(0).process = Process::Exited { at: NOW - 2_001, how, failures: 0 };
+    assert_eq!(kept.steps(), [start(0)], "and then its own disk will do");
+    let dead = Moment::calm().dead(0, Disk::Blank).dead(3, Disk::Kept);
+    assert_eq!(dead.steps(), [start(3)], "the copy first");
+    let both = Moment::calm().dead(0, Disk::Blank).dead(3, Disk::Blank);
+    assert_eq!(both.steps(), [start(0), start(3)], "there is no copy");
+}
+
+#[test]
+fn after_a_full_stop_those_that_kept_their_disk_are_started_first() {
+    let mut moment = (0..6).fold(Moment::calm(), |moment, at| moment.dead(at, Disk::Kept));
+    for at in 0..6 {
+        moment.seen(at).process = Process::Absent;
+    }
+    assert_eq!(moment.steps(), (0..6).map(start).collect::<Vec<_>>());
+    moment.seen(0).disk = Disk::Blank;
+    assert_eq!(moment.steps(), (1..6).map(start).collect::<Vec<_>>());
+    for at in 1..6 {
+        moment.seen(at).disk = Disk::Blank;
+    }
+    assert_eq!(moment.steps(), (0..6).map(start).collect::<Vec<_>>(), "none has a past");
+}
+
+#[test]
+fn a_server_that_ends_again_and_again_is_given_pauses() {
+    let mut moment = Moment::calm().dead(4, Disk::Kept);
+    let mut again = |failures, ago| {
+        let how = "exited with status 1".to_owned();
+        moment.seen(4).process = Process::Exited { at: NOW - ago, how, failures };
+        moment.steps()
+    };
+    assert_eq!(again(1, 400), []);
+    assert_eq!(again(1, 500), [start(4)]);
+    assert_eq!(again(4, 3_900), []);
+    assert_eq!(again(4, 4_000), [start(4)]);
+    assert_eq!(again(99, 29_000), []);
+    assert_eq!(again(99, 30_000), [start(4)]);
+}
+
+#[test]
+fn unreadable_data_is_set_aside_only_where_a_primary_has_it_all() {
+    let replica = Moment::calm().dead(4, Disk::Unreadable);
+    assert_eq!(replica.steps(), [Step::SetAside { node: name(4) }]);
+    let alone = Moment::calm().dead(4, Disk::Unreadable).silent(1);
+    assert_eq!(alone.steps(), [start(4)]);
+    assert_eq!(Moment::calm().dead(1, Disk::Unreadable).steps(), [takeover(4)]);
+}
+
+#[test]
+fn a_node_with_foreign_keys_stops_the_forming_of_a_cluster() {
+    let mut moment = Moment::calm();
+    for at in 0..6 {
+        let facts = moment.facts(at);
+        (facts.duty, facts.keys, facts.state) = (Duty::Primary, 0, State::Fail);
+        facts.view = vec![Peer { slots: Slots::none(), epoch: 0, role: PeerRole::Primary, ..line(at, at) }];
+    }
+    assert_eq!(moment.plan().rung, Some(Rung::Create));
+    moment.facts(4).keys = 3;
+    assert!(moment.waits().contains("e forms no cluster with the others, but holds 3 keys"));
+}
