@@ -34,7 +34,9 @@ pub(crate) struct Merge {
     resend: Resend,
     parts: Vec<Option<Vec<u8>>>,
     left: usize,
+    /// Bytes in `parts`.
     bytes: usize,
+    too_large: bool,
 }
 
 impl Merge {
@@ -47,7 +49,18 @@ impl Merge {
         resend: Resend,
         parts: usize,
     ) -> Self {
-        Merge { session, seq, born, proto, policy, resend, parts: vec![None; parts], left: parts, bytes: 0 }
+        Merge {
+            session,
+            seq,
+            born,
+            proto,
+            policy,
+            resend,
+            parts: vec![None; parts],
+            left: parts,
+            bytes: 0,
+            too_large: false,
+        }
     }
 }
 
@@ -63,20 +76,23 @@ impl Proxy {
             return;
         }
         merge.left -= 1;
-        merge.bytes += reply.len();
-        let too_large = merge.bytes > limit;
+        merge.too_large |= self.merging + reply.len() > limit;
         // Once it is too large nothing more is kept, but every part is waited for: replies stay in order.
-        let kept = if too_large { Vec::new() } else { reply.to_vec() };
+        let kept = if merge.too_large { Vec::new() } else { reply.to_vec() };
+        merge.bytes += kept.len();
+        self.merging += kept.len();
         merge.parts[part as usize] = Some(kept);
-        if too_large {
+        if merge.too_large {
             merge.parts.iter_mut().flatten().for_each(|part| *part = Vec::new());
+            self.merging -= std::mem::take(&mut merge.bytes);
         }
         if merge.left > 0 {
             return;
         }
         let Some(merge) = self.merges.remove(id) else { return };
+        self.merging -= merge.bytes;
         let mut reply = Vec::new();
-        if too_large {
+        if merge.too_large {
             Writer::new(&mut reply, Proto::Two).error(ErrorReply::MergedTooLarge { limit: limit as u64 });
         } else {
             self.fold(&merge, &mut reply);

@@ -76,7 +76,7 @@ pub struct Settings {
     pub collect: u64,
     /// Largest request that travels with the others instead of on a connection of its own, in bytes.
     pub ordinary: u64,
-    /// Largest reply that is put together from several nodes, in bytes.
+    /// Most bytes of replies that are put together from several nodes at a time.
     pub merged: usize,
     /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
     /// where others wait behind it.
@@ -144,6 +144,8 @@ pub struct Proxy {
     sessions: Arena<Session>,
     pipes: Arena<Pipe>,
     merges: Arena<Merge>,
+    /// Bytes of replies that wait for the other parts of theirs.
+    merging: usize,
     pool: Pool,
     park: Park,
     strays: Strays,
@@ -187,6 +189,7 @@ impl Proxy {
             sessions: Arena::default(),
             pipes: Arena::default(),
             merges: Arena::default(),
+            merging: 0,
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
             epoch: 0,

@@ -49,10 +49,12 @@ impl Proxy {
         if order.is_empty() {
             return self.forward(id, first, frame, command.access);
         }
-        if self.may_send(id).is_none() {
+        let Some(proto) = self.may_send(id) else { return Admit::Stopped };
+        order.sort_unstable();
+        let slots = order.chunk_by(|a, b| a.0 == b.0).map(|run| run[0].0);
+        if slots.into_iter().any(|slot| self.is_crowded(id, slot, proto)) {
             return Admit::Stopped;
         }
-        order.sort_unstable();
         self.send_parts(id, command, split, args, step, &order);
         Admit::Yes
     }
@@ -107,7 +109,8 @@ impl Proxy {
             };
             return self.refuse(id, &error);
         }
-        if self.may_send(id).is_none() {
+        let Some(proto) = self.may_send(id) else { return Admit::Stopped };
+        if primaries.iter().any(|(_, lowest)| self.is_crowded(id, *lowest, proto)) {
             return Admit::Stopped;
         }
         let frames: &[&[u8]] = if fold == Fold::Weighted { &[RANDOMKEY, DBSIZE] } else { &[frame] };
@@ -123,6 +126,14 @@ impl Proxy {
             }
         }
         Admit::Yes
+    }
+
+    /// Whether the client has to wait for room on the way to a slot: one request can have thousands of parts.
+    fn is_crowded(&mut self, id: SessionId, slot: u16, proto: Proto) -> bool {
+        match self.way(slot, proto) {
+            Way::Pipe(pipe) => self.waits_for_room(id, pipe),
+            Way::Later(_) => false,
+        }
     }
 
     /// Gives a request that goes to several nodes its place, and a ticket to make its parts' tickets of.

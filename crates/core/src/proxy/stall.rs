@@ -30,18 +30,23 @@ impl Proxy {
             session.stalls = 0;
         }
         for id in self.pipes.ids() {
-            let Some(pipe) = self.pipes.get_mut(id) else { continue };
-            if let Some((_, since)) = pipe.stalled_by.filter(|(session, _)| *session == client) {
-                pipe.stalled_by = None;
-                if pipe.others_wait(client)
-                    && let Some(session) = self.sessions.get_mut(client)
-                {
-                    session.held_up += self.now.steady.saturating_sub(since);
-                }
-                self.touch_pipe(id);
-                self.pipe_bytes(id, &[]);
+            if self.pipes.get(id).is_some_and(|pipe| pipe.stalled_by.is_some_and(|(by, _)| by == client)) {
+                self.flow(id);
             }
         }
+    }
+
+    /// Reads a pipe on again.
+    fn flow(&mut self, id: PipeId) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        let Some((client, since)) = pipe.stalled_by.take() else { return };
+        let others = pipe.others_wait(client);
+        if let Some(session) = self.sessions.get_mut(client) {
+            session.stalls = session.stalls.saturating_sub(1);
+            session.held_up += if others { self.now.steady.saturating_sub(since) } else { 0 };
+        }
+        self.touch_pipe(id);
+        self.pipe_bytes(id, &[]);
     }
 
     /// Helps those who wait behind slow clients; drops the slow client where that does not help.
@@ -50,9 +55,12 @@ impl Proxy {
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };
             let Some((client, since)) = pipe.stalled_by else { continue };
-            let before = self.sessions.get(client).map_or(0, |session| session.held_up);
-            let waited = now.saturating_sub(since);
-            if before + waited > self.settings.slow_reader && pipe.others_wait(client) {
+            let (before, unsent) =
+                self.sessions.get(client).map_or((0, 0), |session| (session.held_up, session.out.unsent()));
+            let (waited, others) = (now.saturating_sub(since), pipe.others_wait(client));
+            if others && unsent <= self.settings.ahead * 4 {
+                self.flow(id); // they came after it had stalled
+            } else if others && before + waited > self.settings.slow_reader {
                 self.evict(client, "it did not read its replies while others waited behind it");
             } else if waited > STALL && pipe.purpose == Purpose::Shared {
                 self.replace_shared(id, client);

@@ -1,6 +1,6 @@
 //! Requests when nodes move slots, refuse, break, or never come back.
 
-use super::{Cut, World, run, run_with};
+use super::{Cut, World, request, run, run_with};
 use crate::proxy::Settings;
 
 const MAP: &str = "map a 0-8191 b 8192-16383\n";
@@ -355,6 +355,48 @@ fn a_client_that_closed_its_side_while_it_waited_for_room_is_answered() {
         many("b says +OK"),
         many("1 hears +OK"),
     ));
+}
+
+#[test]
+fn who_comes_when_a_client_has_stalled_already_is_not_stopped() {
+    let (some, rest) = ("x".repeat(9_000_000), "x".repeat(19_999_998));
+    World::new(Settings::default(), Cut::Nowhere).play(&format!(
+        "{MAP}1 stuck\n1 says GET foo\nb hears GET foo\nb says $29000000\\r\\n{some}\n2 says INCR world\nb hears INCR world\nwait 30\n\
+         b says {rest}\nb says :1\n2 hears :1\n1 reads\n1 hears $29000000\\r\\n{some}\\r\\n{rest}"
+    ));
+}
+
+#[test]
+fn requests_of_many_parts_wait_for_room() {
+    let keys: Vec<String> = (0..4000).map(|n| format!("key:{n}")).collect();
+    let mget = request(&format!("MGET {}", keys.join(" ")));
+    let mut world = World::new(Settings::default(), Cut::Nowhere);
+    world.step(0, MAP.trim());
+    world.step(1, "1 says GET foo");
+    let id = world.clients["1"].id;
+    for _ in 0..200 {
+        if !world.proxy.client_wants_read(id) {
+            break;
+        }
+        world.event(|proxy| proxy.client_bytes(id, &mget));
+    }
+    assert!(!world.proxy.client_wants_read(id));
+    let waiting = world.proxy.counts()[crate::metric::Metric::InFlight as usize];
+    assert!((30_000..70_000).contains(&waiting), "{waiting} parts are under way");
+}
+
+#[test]
+fn parts_of_replies_are_bounded_together() {
+    let settings = Settings { merged: 40, ..Settings::default() };
+    run_with(
+        settings,
+        &format!(
+            "{MAP}1 says MGET foo bar\n2 says MGET foo bar\na hears MGET bar\na hears MGET bar\nb hears MGET foo\nb hears MGET foo\n\
+             a says *1\\r\\n$16\\r\\n0123456789abcdef\na says *1\\r\\n$16\\r\\n0123456789abcdef\nb says *1\\r\\n:1\n\
+             1 hears *2\\r\\n:1\\r\\n$16\\r\\n0123456789abcdef\nb says *1\\r\\n:2\n\
+             2 hears -ERR evenkeel: the merged reply would be larger than 40 bytes; ask for less at a time"
+        ),
+    );
 }
 
 #[test]
