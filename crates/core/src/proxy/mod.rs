@@ -22,6 +22,7 @@ mod deliver;
 mod events;
 mod forward;
 mod info;
+mod lane;
 mod local;
 mod merge;
 mod order;

@@ -12,6 +12,9 @@ pub(crate) const MAX_TICKETS: usize = 32 * 1024;
 /// Bytes on one pipe after which no more requests are admitted to it.
 pub(crate) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// ASKING as it is sent.
+pub(crate) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
 /// Whether something may be sent again after it may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resend {
@@ -60,6 +63,14 @@ impl Ticket {
     /// Whether it came after the request of the same client that has this sequence number.
     pub(crate) fn is_after(&self, seq: u32) -> bool {
         self.seq.wrapping_sub(seq) as i32 > 0
+    }
+}
+
+impl Ticket {
+    /// A ticket for something that no client asked for, put on a pipe at `born` (microseconds).
+    pub(crate) fn of_nobody(work: Work, born: u64) -> Self {
+        let session = SessionId::NONE;
+        Ticket { session, seq: 0, len: 0, slot: 0, tries: 0, resend: Resend::Yes, work, born }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Judges a node's error replies: those that tell to ask elsewhere or later never reach a client.
 
-use super::pipe::{Fate, Pipe, Resend, Ticket, Work};
+use super::pipe::{ASKING, Fate, Pipe, Ticket, Work};
 use super::upstream::Way;
-use super::{Output, PipeId, Proxy, SessionId};
+use super::{Output, PipeId, Proxy};
 use crate::metric::Metric;
 use crate::resp::{ErrorReply, Proto, parse_u64};
 use crate::topology::NodeIndex;
@@ -10,8 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Times that one request follows redirections before it waits for the cluster to make up its mind.
 const MAX_HOPS: u8 = 5;
-/// ASKING as it is sent.
-const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// What an error reply asks of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +102,7 @@ impl Proxy {
             }
             Way::Pipe(pipe) => {
                 if asking == Asking::Yes {
-                    let preface = Ticket {
-                        session: SessionId::NONE,
-                        work: Work::Nobody,
-                        resend: Resend::Yes,
-                        ..ticket
-                    };
+                    let preface = Ticket::of_nobody(Work::Nobody, ticket.born);
                     self.push(pipe, ASKING, preface);
                 }
                 self.push(pipe, frame, ticket);

@@ -12,7 +12,7 @@
 //!    └───────────────── all that was sent is kept
 //! ```
 
-use super::pipe::{Purpose, Resend, Ticket, Work};
+use super::pipe::{Resend, Ticket, Work};
 use super::redirect::{Verdict, judge};
 use super::session::{End, Known, Stop};
 use super::{PipeId, Proxy, SessionId};
@@ -22,10 +22,6 @@ use crate::resp::{Args, ErrorReply, Limits, Proto, ReplyScan, RequestReader, Sca
 use crate::topology::slot;
 use std::net::SocketAddr;
 
-/// Lanes to one node at a time.
-const MAX_LANES: usize = 8;
-/// Lanes that are kept open without use.
-const MAX_IDLE: usize = 8;
 /// Longest request of which the bytes are kept until it is answered: with [`MAX_LANES`] this bounds the memory.
 const KEPT: usize = 4 * 1024 * 1024;
 /// Bytes of a stream that may wait for the node.
@@ -173,46 +169,6 @@ impl Proxy {
         true
     }
 
-    /// An idle lane to a node, or a new one if there are few.
-    fn lane(&mut self, addr: SocketAddr, proto: Proto, tenant: SessionId) -> Option<PipeId> {
-        let idle = self.idle_lanes.iter().position(|lane| {
-            self.pipes.get(*lane).is_some_and(|pipe| pipe.addr == addr && pipe.proto == proto)
-        });
-        if let Some(at) = idle {
-            let lane = self.idle_lanes.swap_remove(at);
-            self.pipes.get_mut(lane)?.purpose = Purpose::Lane { tenant };
-            return Some(lane);
-        }
-        let lanes = self
-            .pipes
-            .iter()
-            .filter(|(_, pipe)| pipe.addr == addr && matches!(pipe.purpose, Purpose::Lane { .. }))
-            .count();
-        (lanes < MAX_LANES).then(|| self.connect(addr, proto, Purpose::Lane { tenant }))
-    }
-
-    fn push_asking(&mut self, lane: PipeId) {
-        let ticket = Ticket {
-            session: SessionId::NONE,
-            seq: 0,
-            len: 0,
-            slot: 0,
-            tries: 0,
-            resend: Resend::Yes,
-            work: Work::Nobody,
-            born: self.now.steady,
-        };
-        self.push_unkept(lane, b"*1\r\n$6\r\nASKING\r\n", ticket);
-    }
-
-    /// Puts bytes on a lane that are let go of as soon as they are sent.
-    fn push_unkept(&mut self, lane: PipeId, frame: &[u8], ticket: Ticket) {
-        if let Some(pipe) = self.pipes.get_mut(lane) {
-            pipe.push_unkept(frame, ticket, &mut self.pool);
-            self.touch_pipe(lane);
-        }
-    }
-
     /// Passes on what there is of a body.
     fn stream_body(&mut self, id: SessionId, lane: PipeId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
@@ -242,7 +198,7 @@ impl Proxy {
         }
     }
 
-    fn wake_stream(&mut self, id: SessionId) {
+    pub(super) fn wake_stream(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id)
             && session.stream.is_some()
             && !std::mem::replace(&mut session.to_resume, true)
@@ -412,18 +368,6 @@ impl Proxy {
             && let Some(session) = self.sessions.get_mut(id)
         {
             session.stop = Some(Stop::Closing);
-        }
-    }
-
-    fn free_lane(&mut self, lane: PipeId) {
-        if self.idle_lanes.len() >= MAX_IDLE {
-            self.close_pipe(lane);
-        } else if let Some(pipe) = self.pipes.get_mut(lane) {
-            pipe.purpose = Purpose::Lane { tenant: SessionId::NONE };
-            self.idle_lanes.push(lane);
-        }
-        if let Some(next) = self.lane_waiters.pop() {
-            self.wake_stream(next);
         }
     }
 

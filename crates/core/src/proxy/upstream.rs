@@ -1,7 +1,7 @@
 //! Connections to nodes: which exist, when to connect again, the greeting, and the adoption of a new map.
 
-use super::pipe::{Pipe, Purpose, Resend, Shared, State, Ticket, Work};
-use super::{Output, PipeId, Proxy, SessionId};
+use super::pipe::{Pipe, Purpose, Shared, State, Ticket, Work};
+use super::{Output, PipeId, Proxy};
 use crate::metric::Metric;
 use crate::resp::{Elements, Proto, Writer, text};
 use crate::topology::{NodeIndex, Topology};
@@ -82,16 +82,7 @@ impl Proxy {
         }
         words.extend([b"SETNAME".as_slice(), b"evenkeel-gateway"]);
         Writer::new(&mut hello, proto).request(words.into_iter());
-        let ticket = Ticket {
-            session: SessionId::NONE,
-            seq: 0,
-            len: 0,
-            slot: 0,
-            tries: 0,
-            resend: Resend::Yes,
-            work: Work::Greeting,
-            born: self.now.steady,
-        };
+        let ticket = Ticket::of_nobody(Work::Greeting, self.now.steady);
         match purpose {
             Purpose::Lane { .. } => pipe.push_unkept(&hello, ticket, &mut self.pool),
             Purpose::Shared | Purpose::Retiring => pipe.push(&hello, ticket, &mut self.pool),

@@ -124,8 +124,9 @@ fn detach(args: &UpArgs, config: &Config, dir: &Path) -> Outcome {
                 progress.end();
                 say(format_args!("{}", welcome(config, &dir, &status, begun.elapsed())));
                 say(format_args!(
-                    "It keeps running with process id {}; `evenkeel down` stops it.",
-                    child.id()
+                    "It keeps running with process id {}; `evenkeel down{}` stops it.",
+                    child.id(),
+                    given(&dir)
                 ));
                 return Ok(if status.health == Health::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
@@ -190,18 +191,27 @@ fn welcome(config: &Config, dir: &Path, status: &Status, took: Duration) -> Stri
             )
         }
     };
-    let given = if dir == run::dir(None).unwrap_or_default() {
-        String::new()
-    } else {
-        format!(" --dir {}", dir.display())
+    let given = given(dir);
+    let aim = match listen.port() {
+        7010 => String::new(),
+        _ => format!(" --addr {listen}"),
     };
     format!(
         "{verdict}: {primaries} primaries, {replicas} replicas, one address: {listen}{login}\n\n  \
          redis-cli {host}-p {port} set a 1    use it with any client\n  \
          http://{page}/stats    look at it\n  \
          evenkeel status{given}    look at it from here\n  \
-         evenkeel bench    measure it\n",
+         evenkeel bench{aim}    measure it\n",
         port = listen.port(),
         page = config.web.listen,
     )
+}
+
+/// The option that names the directory, where it is not the default one.
+fn given(dir: &Path) -> String {
+    if dir == run::dir(None).unwrap_or_default() {
+        String::new()
+    } else {
+        format!(" --dir {}", dir.display())
+    }
 }
