@@ -225,6 +225,7 @@ const gatewayOnly = {
   async 'what is not there yet is named'(r) {
     const one = PLAIN ? r : r.nodes('master')[0];
     await refused(() => one.call('MULTI'), 'MULTI');
+    await refused(() => one.call('DISCARD'), 'Transaction discarded'); // until then what follows counts as its transaction
     await refused(() => one.call('BLPOP', 'a', 1), 'BLPOP');
     await refused(() => one.call('WAIT', 1, 10), 'WAIT');
     await refused(() => one.call('SHUTDOWN'), 'SHUTDOWN');

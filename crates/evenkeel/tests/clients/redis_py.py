@@ -401,6 +401,8 @@ def what_is_not_there_yet_is_named(r):
         ("CLIENT", "KILL", "ID", 1),
     ):
         refused(lambda call=call: one.execute_command(*call), call[0], kind=ResponseError)
+        if call[0] == "MULTI":  # what follows counts as its transaction until it is given up
+            refused(lambda: one.execute_command("DISCARD"), "Transaction discarded", kind=ResponseError)
         same(one.ping(), True)
     refused(lambda: one.execute_command("XREAD", "BLOCK", 10, "STREAMS", "a", "$"), "xread", kind=ResponseError)
     if PLAIN:  # it reports what EXEC says, not what MULTI said
