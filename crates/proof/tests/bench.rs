@@ -151,7 +151,9 @@ fn a_cluster_node_that_serves_half_of_the_slots_fails_half_of_the_requests() {
     );
     assert_eq!(report["sizes"][0]["get"]["errors"], 0, "only confirmed keys are read");
     assert_eq!(server.ask("DBSIZE"), ":0", "keys of many slots were removed one by one");
-    assert_eq!(report["remarks"].as_array().unwrap().len(), 0, "{}", report["remarks"]);
+    // On a slow machine the load generator may remark on itself.
+    let remarks = report["remarks"].as_array().unwrap();
+    assert!(remarks.iter().all(|remark| remark.to_string().contains("load generator")), "{remarks:?}");
 }
 
 /// A store that keeps what is SET and answers GET with what `tamper` makes of it.
