@@ -73,7 +73,8 @@ impl Stage {
         load.args(["-h", "127.0.0.1", "-p", &self.port(target).to_string(), "-r", "100000"])
             .stderr(Stdio::null());
         if target == Target::Direct {
-            load.arg("--cluster");
+            // One thread, as for the others: in cluster mode it would take one for each node.
+            load.args(["--cluster", "--threads", "1"]);
         }
         load
     }
@@ -139,7 +140,7 @@ fn form(nodes: &[Process]) {
 fn haproxy(dir: &Path, server: u16) -> Process {
     let port = free_port();
     let config = format!(
-        "global\n  maxconn 20000\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
+        "global\n  maxconn 6000\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
          listen redis\n  bind 127.0.0.1:{port}\n  server one 127.0.0.1:{server}\n"
     );
     let file = dir.join("haproxy.cfg");
