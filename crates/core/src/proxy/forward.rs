@@ -54,7 +54,7 @@ impl Proxy {
     ) -> Admit {
         let mut found = match keys(command, args) {
             Ok(found) => found,
-            Err(error) => return self.refuse_text(id, error),
+            Err(error) => return self.refuse(id, &error),
         };
         // A script without keys runs anywhere; slot 0's primary, so that it is always the same one.
         let target = found.next().map_or(0, |at| slot(args.get(at)));

@@ -133,7 +133,7 @@ impl Proxy {
             Policy::Every(Fold::Concat) => concat(&parts, out),
             Policy::Every(Fold::And) => and(&parts, &mut writer),
             Policy::Every(Fold::Same) => parts.first().map(|part| out.extend_from_slice(part)),
-            Policy::Every(Fold::Weighted) => self.weighted(&parts, &mut writer, merge.proto),
+            Policy::Every(Fold::Weighted) => self.weighted(&parts, &mut writer),
             Policy::Every(Fold::Info) => self.info(&parts).map(|info| writer.verbatim(info.as_bytes())),
             Policy::Walk(_) => None,
         };
@@ -144,7 +144,7 @@ impl Proxy {
     }
 
     /// Pairs of RANDOMKEY and DBSIZE: one of the keys, drawn by the sizes.
-    fn weighted(&mut self, parts: &[&[u8]], writer: &mut Writer<'_>, proto: Proto) -> Option<()> {
+    fn weighted(&mut self, parts: &[&[u8]], writer: &mut Writer<'_>) -> Option<()> {
         let sizes: Vec<u64> = parts
             .chunks_exact(2)
             .map(|pair| match text(pair[0]) {
@@ -160,7 +160,6 @@ impl Proxy {
             }
             draw -= size;
         }
-        debug_assert!(proto == Proto::Two || proto == Proto::Three);
         writer.null();
         Some(())
     }

@@ -6,7 +6,6 @@
 
 use super::pipe::{Resend, Ticket, Work};
 use super::{PipeId, Proxy, SessionId};
-use crate::resp::ErrorReply;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -79,11 +78,7 @@ impl Proxy {
     /// it, unless both only read.
     pub(super) fn fail_overtaken(&mut self, by: &Ticket) {
         while let Some(ticket) = self.park.take_earlier(by) {
-            let node = self.place(ticket.slot);
-            let waited_ms = self.now.steady.saturating_sub(ticket.born) / 1000;
-            let because = "a later command of this connection overtook it";
-            let error = ErrorReply::Unavailable { slot: Some(ticket.slot), node: &node, waited_ms, because };
-            self.fail(&ticket, &error);
+            self.unavailable(&ticket, "a later command of this connection overtook it");
         }
     }
 }

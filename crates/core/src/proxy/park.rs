@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Most requests held, whatever their size.
 const MAX_HELD: usize = 200_000;
-/// Requests of one pass after which it goes on in the next turn (microseconds later).
+/// How soon what could not go is looked at again (microseconds).
 const LOOK_AGAIN: u64 = 5_000;
 
 #[derive(Debug)]
@@ -158,14 +158,19 @@ impl Proxy {
     }
 
     /// The hold time of a request is over.
-    fn give_up(&mut self, ticket: &Ticket) {
+    pub(super) fn give_up(&mut self, ticket: &Ticket) {
         self.add(Metric::HoldExpired, 1);
-        let (slot, node, because) =
-            (ticket.slot, self.place(ticket.slot), self.trouble(ticket.slot).to_owned());
+        let because = self.trouble(ticket.slot).to_owned();
+        self.unavailable(ticket, &because);
+    }
+
+    /// A request ends without having been executed.
+    pub(super) fn unavailable(&mut self, ticket: &Ticket, because: &str) {
+        let node = self.place(ticket.slot);
         let waited_ms = self.now.steady.saturating_sub(ticket.born) / 1000;
         self.fail(
             ticket,
-            &ErrorReply::Unavailable { slot: Some(slot), node: &node, waited_ms, because: &because },
+            &ErrorReply::Unavailable { slot: Some(ticket.slot), node: &node, waited_ms, because },
         );
     }
 

@@ -127,13 +127,7 @@ impl Proxy {
     fn lost(&mut self, id: PipeId, why: &str) {
         let Some(mut pipe) = self.pipes.remove(id) else { return };
         self.link_failed(pipe.addr, why);
-        for shared in &mut self.shared {
-            for slot in &mut shared.0 {
-                if *slot == Some(id) {
-                    *slot = None;
-                }
-            }
-        }
+        self.unshare(id);
         self.idle_lanes.retain(|lane| *lane != id);
         std::mem::take(&mut pipe.waiting).into_iter().for_each(|session| self.lift(session));
         if let Some((client, _)) = pipe.stalled_by

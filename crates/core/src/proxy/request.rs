@@ -232,14 +232,12 @@ impl Proxy {
     }
 
     /// Answers with an error, in the reply's turn.
-    pub(super) fn refuse(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
-        self.refuse_text(id, error)
-    }
-
-    /// Answers with the text of an error that is not one of ours.
-    pub(super) fn refuse_text(&mut self, id: SessionId, error: impl std::fmt::Display) -> Admit {
-        self.counts[Metric::Errors as usize] += 1;
-        self.reply_with(id, |writer| writer.error(error))
+    pub(super) fn refuse(&mut self, id: SessionId, error: &impl std::fmt::Display) -> Admit {
+        let admit = self.reply_with(id, |writer| writer.error(error));
+        if admit == Admit::Yes {
+            self.counts[Metric::Errors as usize] += 1; // one that has to wait comes here again
+        }
+        admit
     }
 
     /// Answers a request at once, in the reply's turn.

@@ -71,8 +71,7 @@ impl Proxy {
             work: Work::Part { merge: id, part: 0 },
             born: merge.born,
         };
-        let proto = merge.proto;
-        self.send_part(ticket, proto, &frame);
+        self.dispatch(ticket, &frame);
     }
 
     fn answer_walk(&mut self, id: MergeId, reply: &[u8], cursor: Option<u64>, next: Option<u16>) {

@@ -160,12 +160,4 @@ impl Proxy {
         };
         Some((merge, ticket))
     }
-
-    /// Sends a part to the primary of a slot, now or when there is one.
-    pub(super) fn send_part(&mut self, ticket: Ticket, proto: Proto, frame: &[u8]) {
-        match self.way(ticket.slot, proto) {
-            Way::Pipe(pipe) => self.push(pipe, frame, ticket),
-            Way::Later(due) => self.hold(ticket, frame, due),
-        }
-    }
 }

@@ -70,13 +70,7 @@ impl Proxy {
 
     /// Takes a shared pipe out of use because one client blocks it: the others get a new one.
     fn replace_shared(&mut self, id: PipeId, client: SessionId) {
-        for shared in &mut self.shared {
-            for slot in &mut shared.0 {
-                if *slot == Some(id) {
-                    *slot = None;
-                }
-            }
-        }
+        self.unshare(id);
         self.epoch = self.epoch.wrapping_add(1);
         self.retire(id);
         for (ticket, frame) in self.rescue(id, client) {

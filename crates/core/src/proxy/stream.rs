@@ -346,12 +346,7 @@ impl Proxy {
         };
         stream.phase = Phase::Discarding;
         let ticket = stream.ticket(id, Work::Whole);
-        let (slot, node, because) =
-            (ticket.slot, self.place(ticket.slot), self.trouble(ticket.slot).to_owned());
-        let waited_ms = self.now.steady.saturating_sub(ticket.born) / 1000;
-        self.add(Metric::HoldExpired, 1);
-        let error = ErrorReply::Unavailable { slot: Some(slot), node: &node, waited_ms, because: &because };
-        self.deliver_error(&ticket, &error);
+        self.give_up(&ticket);
         self.wake_stream(id);
     }
 

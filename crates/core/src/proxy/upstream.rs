@@ -174,6 +174,12 @@ impl Proxy {
         }
     }
 
+    /// Takes a pipe out of use for new requests.
+    pub(super) fn unshare(&mut self, id: PipeId) {
+        let shared = self.shared.iter_mut().flat_map(|shared| &mut shared.0);
+        shared.filter(|slot| **slot == Some(id)).for_each(|slot| *slot = None);
+    }
+
     /// Lets a shared pipe end: it takes nothing new and is closed when its replies are in.
     pub(super) fn retire(&mut self, id: PipeId) {
         let Some(pipe) = self.pipes.get_mut(id) else { return };

@@ -116,8 +116,6 @@ pub enum ErrorReply<'a> {
     BadMerge { node: &'a str },
     /// The gateway has all the clients it may have.
     MaxClients,
-    /// The gateway is being stopped.
-    Stopping,
 }
 
 impl fmt::Display for ErrorReply<'_> {
@@ -221,9 +219,6 @@ impl ErrorReply<'_> {
                 write!(out, "ERR evenkeel: {node} gave an answer that cannot be merged with the others'")
             }
             ErrorReply::MaxClients => out.write_str("ERR max number of clients reached"),
-            ErrorReply::Stopping => {
-                out.write_str("ERR evenkeel: the gateway is being stopped; connect again")
-            }
             _ => unreachable!("the server's texts are written by Display"),
         }
     }
