@@ -47,6 +47,17 @@ pub(crate) fn down(args: &DownArgs) -> Outcome {
             format!("evenkeel with process id {pid} did not stop within {} s", PATIENCE.as_secs()).into()
         );
     }
-    say(format_args!("stopped"));
+    // It may have been killed in the same moment; then its servers are still there. A lock that somebody else has
+    // taken since means that they have a new owner.
+    let left = match Home::open(&dir) {
+        Ok(home) => run::runtime()?.block_on(stop_leftovers(&home)),
+        Err(_) => 0,
+    };
+    match left {
+        0 => say(format_args!("stopped")),
+        many => {
+            say(format_args!("evenkeel was killed meanwhile; stopped {many} servers that it had left behind"))
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
