@@ -56,7 +56,9 @@ pub(crate) fn down(args: &DownArgs) -> Outcome {
     match left {
         0 => say(format_args!("stopped")),
         many => {
-            say(format_args!("evenkeel was killed meanwhile; stopped {many} servers that it had left behind"));
+            say(format_args!(
+                "evenkeel was killed meanwhile; stopped {many} servers that it had left behind"
+            ));
         }
     }
     Ok(ExitCode::SUCCESS)
