@@ -169,7 +169,12 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
-        if session.refused_multi.is_some() {
+        if session.extra.is_some()
+            && let Some(admit) = self.by_mode(id, command, frame, args)
+        {
+            return admit;
+        }
+        if self.sessions.get(id).is_some_and(|session| session.refused_multi.is_some()) {
             return self.after_refused_multi(id, command, frame, args);
         }
         self.route(id, command, frame, args)
