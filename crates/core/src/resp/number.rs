@@ -69,7 +69,8 @@ mod tests {
         assert_eq!(length_line(b"xx$12\r\nab", 2, b'$'), Some((12, 7)));
         assert_eq!(length_line(b"$0\r\n", 0, b'$'), Some((0, 4)));
         assert_eq!(length_line(b"$123456\r\n", 0, b'$'), Some((123_456, 9)));
-        for bad in ["", "$", "$1", "$1\r", "$01\r\n", "$-1\r\n", "$1234567\r\n", "*1\r\n", "$1x\r\n", "$\r\n"] {
+        for bad in ["", "$", "$1", "$1\r", "$01\r\n", "$-1\r\n", "$1234567\r\n", "*1\r\n", "$1x\r\n", "$\r\n"]
+        {
             assert_eq!(length_line(bad.as_bytes(), 0, b'$'), None, "{bad:?}");
         }
     }

@@ -41,7 +41,7 @@ impl ReplyScan {
         let mut at = 0;
         let fresh = !self.is_inside();
         if fresh {
-            if let Some(len) = usual(bytes) {
+            if let Some(len) = usual_reply(bytes) {
                 return Ok(Scan::Done(len));
             }
             self.todo = 1;
@@ -124,7 +124,7 @@ impl ReplyScan {
 /// The reply that nearly all are: `+OK`, or a whole bulk below a mebibyte. Returns its length. (Pass over a bulk: 178
 /// instructions become 40.)
 #[inline]
-fn usual(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn usual_reply(bytes: &[u8]) -> Option<usize> {
     match bytes.first()? {
         b'$' => {
             let (len, start) = number::length_line(bytes, 0, b'$')?;

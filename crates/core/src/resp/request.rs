@@ -77,6 +77,12 @@ pub struct RequestReader {
 }
 
 impl RequestReader {
+    /// Whether it is at the start of a request.
+    #[inline]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.at == 0
+    }
+
     /// Looks at `bytes`, the start of which is the start of a request. After anything but `Partial`, the
     /// caller drops the request's bytes; after `Partial`, it calls again with more bytes behind the same ones.
     pub fn read(
@@ -87,7 +93,7 @@ impl RequestReader {
     ) -> Result<Read, ProtocolError> {
         let resumed = self.at > 0;
         if !resumed {
-            if let Some(len) = usual(bytes, spans, limits) {
+            if let Some(len) = usual_request(bytes, spans, limits) {
                 return Ok(Read::Frame { len });
             }
             spans.clear();
@@ -159,7 +165,7 @@ impl RequestReader {
 /// The request that nearly all are: whole, at most nine arguments, none of a mebibyte or more. Returns its length; `None`
 /// leaves everything else to the careful way. (Read GET: 412 instructions become 100.)
 #[inline]
-fn usual(bytes: &[u8], spans: &mut Vec<Span>, limits: &Limits) -> Option<usize> {
+pub(crate) fn usual_request(bytes: &[u8], spans: &mut Vec<Span>, limits: &Limits) -> Option<usize> {
     let [b'*', count @ b'1'..=b'9', b'\r', b'\n', ..] = bytes else { return None };
     let most = if limits.unauthenticated == Unauthenticated::Yes { 16 * 1024 } else { limits.bulk };
     spans.clear();
