@@ -1,9 +1,10 @@
 //! One connection to a node, shared by many clients (or lent to one while it streams a large request): requests
 //! out, replies in, first in first out.
 
+use super::SessionId;
 use super::buffer::{Pool, Queue};
-use super::{PipeId, SessionId};
-use crate::resp::{Proto, ReplyScan};
+use super::trunk::TrunkId;
+use crate::resp::ReplyScan;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -77,12 +78,26 @@ impl Ticket {
 /// What a pipe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Requests of all clients of one protocol.
+    /// Requests of all clients of its trunk.
     Shared,
     /// One large request at a time: whose.
     Lane { tenant: SessionId },
+    /// Lent to one client, for what a server keeps for one connection alone.
+    Private { tenant: SessionId },
+    /// Was lent, and waits for the next.
+    Idle,
     /// Was shared; takes nothing new and closes when it is empty.
     Retiring,
+}
+
+impl Purpose {
+    /// Whether it is one client's for the time being.
+    pub(crate) fn is_lent(self) -> bool {
+        match self {
+            Purpose::Lane { .. } | Purpose::Private { .. } => true,
+            Purpose::Shared | Purpose::Idle | Purpose::Retiring => false,
+        }
+    }
 }
 
 /// How far the connection is.
@@ -95,7 +110,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub struct Pipe {
     pub(crate) addr: SocketAddr,
-    pub(crate) proto: Proto,
+    pub(crate) trunk: TrunkId,
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
     pub(crate) out: Queue,
@@ -118,10 +133,10 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn new(addr: SocketAddr, proto: Proto, purpose: Purpose, now: u64) -> Self {
+    pub(crate) fn new(addr: SocketAddr, trunk: TrunkId, purpose: Purpose, now: u64) -> Self {
         Pipe {
             addr,
-            proto,
+            trunk,
             purpose,
             state: State::Connecting,
             out: Queue::default(),
@@ -208,7 +223,3 @@ impl Pipe {
         }
     }
 }
-
-/// Which pipes lead to a node, by protocol.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shared(pub(crate) [Option<PipeId>; 2]);

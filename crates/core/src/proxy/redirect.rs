@@ -84,12 +84,12 @@ impl Proxy {
     /// Sends a request to the node that another node named. The map is not touched: only the nodes' own
     /// views change it.
     fn elsewhere(&mut self, ticket: Ticket, frame: &[u8], addr: Option<SocketAddr>, asking: Asking) {
-        let Some(proto) = self.sessions.get(ticket.session).map(|session| session.proto) else {
+        let Some(trunk) = self.sessions.get(ticket.session).map(|session| session.trunk) else {
             return self.nobody_waits(&ticket);
         };
         let node = addr.and_then(|addr| self.topology.nodes().iter().position(|node| node.addr == addr));
         let way = match node {
-            Some(node) if ticket.tries < MAX_HOPS => self.way_to(NodeIndex(node as u16), proto),
+            Some(node) if ticket.tries < MAX_HOPS => self.way_to(NodeIndex(node as u16), trunk),
             Some(_) | None => {
                 self.learn();
                 Way::Later(self.now.steady + 5_000)
@@ -125,10 +125,11 @@ impl Proxy {
     }
 
     fn lost(&mut self, id: PipeId, why: &str) {
-        let Some(mut pipe) = self.pipes.remove(id) else { return };
-        self.link_failed(pipe.addr, why);
         self.unshare(id);
-        self.idle_lanes.retain(|lane| *lane != id);
+        let Some(mut pipe) = self.pipes.remove(id) else { return };
+        self.forget_uses(&pipe);
+        self.link_failed(pipe.addr, why);
+        self.idle.retain(|idle| *idle != id);
         std::mem::take(&mut pipe.waiting).into_iter().for_each(|session| self.lift(session));
         if let Some((client, _)) = pipe.stalled_by
             && let Some(session) = self.sessions.get_mut(client)

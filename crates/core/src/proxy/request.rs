@@ -61,6 +61,10 @@ impl Proxy {
         let mut spans = std::mem::take(&mut self.spans);
         let mut at = 0;
         while at < bytes.len() {
+            at += self.express(id, &bytes[at..], &mut spans);
+            if at >= bytes.len() {
+                break;
+            }
             let Some(session) = self.sessions.get_mut(id) else { break };
             if session.stop.is_some() {
                 break;
@@ -169,7 +173,12 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
-        if session.refused_multi.is_some() {
+        if session.extra.is_some()
+            && let Some(admit) = self.by_mode(id, command, frame, args)
+        {
+            return admit;
+        }
+        if self.sessions.get(id).is_some_and(|session| session.refused_multi.is_some()) {
             return self.after_refused_multi(id, command, frame, args);
         }
         self.route(id, command, frame, args)

@@ -3,6 +3,7 @@
 use super::forward::{Admit, resend};
 use super::merge::{Merge, Policy};
 use super::pipe::{Resend, Ticket, Work};
+use super::trunk::TrunkId;
 use super::upstream::Way;
 use super::{MergeId, Proxy, SessionId};
 use crate::command::{Command, Fold, Split};
@@ -49,10 +50,10 @@ impl Proxy {
         if order.is_empty() {
             return self.forward(id, first, frame, command.access);
         }
-        let Some(proto) = self.may_send(id) else { return Admit::Stopped };
+        let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
         order.sort_unstable();
         let slots = order.chunk_by(|a, b| a.0 == b.0).map(|run| run[0].0);
-        if slots.into_iter().any(|slot| self.is_crowded(id, slot, proto)) {
+        if slots.into_iter().any(|slot| self.is_crowded(id, slot, trunk)) {
             return Admit::Stopped;
         }
         self.send_parts(id, command, split, args, step, &order);
@@ -109,8 +110,8 @@ impl Proxy {
             };
             return self.refuse(id, &error);
         }
-        let Some(proto) = self.may_send(id) else { return Admit::Stopped };
-        if primaries.iter().any(|(_, lowest)| self.is_crowded(id, *lowest, proto)) {
+        let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
+        if primaries.iter().any(|(_, lowest)| self.is_crowded(id, *lowest, trunk)) {
             return Admit::Stopped;
         }
         let frames: &[&[u8]] = if fold == Fold::Weighted { &[RANDOMKEY, DBSIZE] } else { &[frame] };
@@ -129,8 +130,8 @@ impl Proxy {
     }
 
     /// Whether the client has to wait for room on the way to a slot: one request can have thousands of parts.
-    fn is_crowded(&mut self, id: SessionId, slot: u16, proto: Proto) -> bool {
-        match self.way(slot, proto) {
+    fn is_crowded(&mut self, id: SessionId, slot: u16, trunk: TrunkId) -> bool {
+        match self.way(slot, trunk) {
             Way::Pipe(pipe) => self.waits_for_room(id, pipe),
             Way::Later(_) => false,
         }

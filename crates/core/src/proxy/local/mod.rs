@@ -92,11 +92,11 @@ impl Proxy {
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)
         {
-            session.proto = Proto::Two;
             session.known = if locked { Known::No } else { Known::Yes };
             if let Some(about) = &mut session.about {
                 about.name.clear();
             }
+            self.join_trunk(id, self.base[0]);
         }
         admit
     }
