@@ -38,7 +38,7 @@ impl Author {
         assert!(!families.is_empty(), "EVENKEEL_ONLY names no family: {only:?}");
         Author {
             families,
-            transactions: wanted("transactions"),
+            transactions: wanted("transactions") && only != ["transactions"],
             blocking: wanted("wakes"),
             pubsub: wanted("channels"),
         }
@@ -46,7 +46,8 @@ impl Author {
 
     pub(crate) fn write(&self, seed: u64, steps: usize) -> Script {
         let mut dice = Dice::new(seed);
-        let anchor = if dice.once_in(3) { Anchor::Standalone } else { Anchor::OneNode };
+        let anywhere = self.families.iter().flat_map(|(_, templates)| templates).any(|one| !one.cluster_only);
+        let anchor = if anywhere && dice.once_in(3) { Anchor::Standalone } else { Anchor::OneNode };
         let protos: Vec<u8> = (0..=dice.below(3)).map(|_| dice.pick(&[2, 3])).collect();
         let others = protos.len();
         let mut draft = Draft { author: self, dice, anchor, tag: "", may_spread: true, steps: Vec::new() };
@@ -196,7 +197,9 @@ impl<'a> Draft<'a> {
         let split = SPLIT.contains(&template.name);
         let (cross, damage) = match self.anchor {
             Anchor::OneNode => (template.several_keys && !split && self.dice.once_in(8), !split),
-            Anchor::Standalone => (split && self.may_spread && self.dice.once_in(2), split || !template.several_keys),
+            Anchor::Standalone => {
+                (split && self.may_spread && self.dice.once_in(2), split || !template.several_keys)
+            }
         };
         let tag = self.tag;
         if cross {
@@ -236,7 +239,8 @@ impl<'a> Draft<'a> {
     }
 
     fn words(&mut self) -> Words<'_> {
-        Words { dice: &mut self.dice, tag: self.tag, tags: &TAGS }
+        let wrong_counts = self.anchor == Anchor::OneNode;
+        Words { dice: &mut self.dice, tag: self.tag, tags: &TAGS, wrong_counts }
     }
 
     fn fill(&mut self, drawn: &Drawn) -> Vec<Vec<u8>> {

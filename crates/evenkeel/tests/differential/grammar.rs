@@ -31,13 +31,13 @@ pub(crate) const FAMILIES: [Family; 13] = [
 ];
 
 const STRINGS: &[&str] = &[
-    "set Ks V [(nx|xx)] [get] [(ex TTL|px TTL|exat AT|pxat ATMS|keepttl)]",
+    "set Ks V [(nx|xx)] [get] [(ex TTL|px TTLMS|exat 4000000000|pxat 4100000000500|keepttl)]",
     "set Ks V",
     "set Ki I",
     "get Ks",
     "get K",
     "getdel Ks",
-    "getex Ks [(ex TTL|px TTL|exat AT|pxat ATMS|persist)]",
+    "getex Ks [(ex TTL|px TTLMS|exat AT|pxat ATMS|persist)]",
     "getset Ks V",
     "getrange Ks I I",
     "substr Ks I I",
@@ -51,7 +51,7 @@ const STRINGS: &[&str] = &[
     "incrbyfloat Ki F",
     "setnx Ks V",
     "setex Ks TTL V",
-    "psetex Ks TTL V",
+    "psetex Ks TTLMS V",
     "mget {Ks}",
     "mset {Ks V}",
     "msetnx {Ks V}",
@@ -83,7 +83,7 @@ const KEYS: &[&str] = &[
     "copy K K [replace]",
     "!copy K K db I",
     "expire K TTL [(nx|xx|gt|lt)]",
-    "pexpire K TTL",
+    "pexpire K TTLMS",
     "expireat K AT [(nx|xx|gt|lt)]",
     "pexpireat K ATMS",
     "expire K -1",

@@ -4,7 +4,7 @@ use super::link::{End, Link};
 use super::rules::{Verdict, compare, compare_exec};
 use super::script::{Anchor, Form, Request, Script, Step, Wait};
 use super::value::Value;
-use super::words::LIBRARY;
+use super::words::{LIBRARY, SCRIPTS};
 use crate::stage::raw::{request, shown};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -82,8 +82,14 @@ enum Stop {
 /// An empty server with the library of functions.
 fn clear(side: SocketAddr) {
     let mut link = Link::connect(side);
-    let requests: [&[&str]; 4] =
-        [&["flushall"], &["script", "flush"], &["function", "flush"], &["function", "load", LIBRARY]];
+    let requests: [&[&str]; 6] = [
+        &["flushall"],
+        &["script", "flush"],
+        &["function", "flush"],
+        &["function", "load", LIBRARY],
+        &["script", "load", SCRIPTS[0]],
+        &["script", "load", SCRIPTS[1]],
+    ];
     for words in requests {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         link.send(&request(&words));
@@ -145,7 +151,11 @@ impl Pair {
         {
             return self.walk(walk, at, used);
         }
-        let end = if after(self.queued.is_some(), &asked) { Until::Count(asked.len()) } else { self.sentinel(&mut bytes) };
+        let end = if after(self.queued.is_some(), &asked) {
+            Until::Count(asked.len())
+        } else {
+            self.sentinel(&mut bytes)
+        };
         self.anchor.send(&bytes);
         self.gateway.send(&bytes);
         let expected = hear(&mut self.anchor, &end, 0);
@@ -173,7 +183,14 @@ impl Pair {
         Until::Tag(tag.into_bytes())
     }
 
-    fn compare(&mut self, asked: &[Request], expected: &Heard, got: &Heard, at: usize, used: &mut Used) -> Result<(), Stop> {
+    fn compare(
+        &mut self,
+        asked: &[Request],
+        expected: &Heard,
+        got: &Heard,
+        at: usize,
+        used: &mut Used,
+    ) -> Result<(), Stop> {
         let attributed = expected.replies.len() == asked.len();
         if expected.replies.len() != got.replies.len() {
             return Err(difference(at, None, &show_all(expected), &show_all(got)));
@@ -187,7 +204,9 @@ impl Pair {
             match verdict {
                 Verdict::Same => {}
                 Verdict::Allowed(rule) => *used.entry(rule).or_default() += 1,
-                Verdict::Different => return Err(difference(at, request, &shown_long(one), &shown_long(other))),
+                Verdict::Different => {
+                    return Err(difference(at, request, &shown_long(one), &shown_long(other)));
+                }
             }
             if let Some(request) = request {
                 self.follow(request, one);
@@ -224,9 +243,7 @@ impl Pair {
                 Ok(())
             }
             (Err(one), Err(other)) if one == other => Ok(()),
-            (expected, got) => {
-                Err(difference(at, Some(walk), &format!("{expected:?}"), &format!("{got:?}")))
-            }
+            (expected, got) => Err(difference(at, Some(walk), &format!("{expected:?}"), &format!("{got:?}"))),
         }
     }
 }
@@ -288,7 +305,9 @@ fn is_push(frame: &[u8]) -> bool {
 
 /// PING's answer; in RESP2 a subscriber gets an array.
 fn is_tag(frame: &[u8], tag: &[u8]) -> bool {
-    frame.len() < tag.len() + 40 && frame.ends_with(&[tag, b"\r\n"].concat()) && matches!(frame[0], b'$' | b'*')
+    frame.len() < tag.len() + 40
+        && frame.ends_with(&[tag, b"\r\n"].concat())
+        && matches!(frame[0], b'$' | b'*')
 }
 
 /// Everything that a walk finds; the error if that is its answer.
@@ -317,7 +336,12 @@ fn difference(step: usize, request: Option<&Request>, expected: &str, got: &str)
 }
 
 fn show_all(heard: &Heard) -> String {
-    format!("{} replies {}, pushes {}", heard.replies.len(), show_list(&heard.replies), show_list(&heard.pushes))
+    format!(
+        "{} replies {}, pushes {}",
+        heard.replies.len(),
+        show_list(&heard.replies),
+        show_list(&heard.pushes)
+    )
 }
 
 fn show_list(frames: &[Vec<u8>]) -> String {

@@ -40,8 +40,9 @@ pub(crate) enum Hole {
     /// `AT`: a time far away in the future or past, in seconds; `ATMS` in milliseconds.
     Time,
     TimeMs,
-    /// `TTL`: a time to live, long enough not to end.
+    /// `TTL`: a time to live, long enough not to end, in seconds; `TTLMS` in milliseconds.
     Life,
+    LifeMs,
     /// `CH`: a channel; its slot is the keys' of this command.
     Channel,
     /// `LUA`: a small script.
@@ -213,6 +214,7 @@ fn hole(word: &str) -> Option<Hole> {
         "AT" => Hole::Time,
         "ATMS" => Hole::TimeMs,
         "TTL" => Hole::Life,
+        "TTLMS" => Hole::LifeMs,
         "CH" => Hole::Channel,
         "LUA" => Hole::Script,
         "SHA" => Hole::Sha,
