@@ -144,7 +144,7 @@ impl Proxy {
             Lookup::Found(command) => command,
             Lookup::UnknownSubcommand(container) => {
                 let container = container.to_ascii_uppercase();
-                return self.refuse(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
+                return self.refuse_line(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
             }
             // `networking.c`, securityWarningCommand: a browser was made to speak to us.
             Lookup::Unknown if is_http(args.get(0)) => {
@@ -157,7 +157,7 @@ impl Proxy {
             }
             Lookup::Unknown => {
                 let shown: Vec<&[u8]> = args.iter().skip(1).take(20).collect();
-                return self.refuse(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
+                return self.refuse_line(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
             }
         };
         if !arity_ok(command, args.len()) {
@@ -241,6 +241,15 @@ impl Proxy {
         let admit = self.reply_with(id, |writer| writer.error(error));
         if admit == Admit::Yes {
             self.counts[Metric::Errors as usize] += 1; // one that has to wait comes here again
+        }
+        admit
+    }
+
+    /// Answers with an error that shows the client's own bytes.
+    fn refuse_line(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
+        let admit = self.reply_with(id, |writer| writer.error_line(&error.line()));
+        if admit == Admit::Yes {
+            self.counts[Metric::Errors as usize] += 1;
         }
         admit
     }

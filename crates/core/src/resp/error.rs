@@ -122,9 +122,8 @@ impl fmt::Display for ErrorReply<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             ErrorReply::Protocol(error) => write!(out, "ERR {error}"),
-            ErrorReply::UnknownCommand(name, args) => unknown_command(out, name, args),
-            ErrorReply::UnknownSubcommand(sub, container) => {
-                write!(out, "ERR unknown subcommand '{:.128}'. Try {container} HELP.", Printable(sub))
+            ErrorReply::UnknownCommand(..) | ErrorReply::UnknownSubcommand(..) => {
+                out.write_str(&String::from_utf8_lossy(&self.line()))
             }
             ErrorReply::Arity(name) => write!(out, "ERR wrong number of arguments for '{name}' command"),
             ErrorReply::CrossSlot => out.write_str("CROSSSLOT Keys in request don't hash to the same slot"),
@@ -172,6 +171,19 @@ impl fmt::Display for ErrorReply<'_> {
 }
 
 impl ErrorReply<'_> {
+    /// The line without `-` and CRLF, with the client's own bytes in it as the server shows them: any but CR and LF, up
+    /// to the first NUL. `Display` can show text only.
+    pub fn line(&self) -> Vec<u8> {
+        match *self {
+            ErrorReply::UnknownCommand(name, args) => unknown_command(name, args),
+            ErrorReply::UnknownSubcommand(sub, container) => {
+                let end = format!("'. Try {container} HELP.");
+                [b"ERR unknown subcommand '", shown_bytes(sub, 128).as_slice(), end.as_bytes()].concat()
+            }
+            _ => self.to_string().into_bytes(),
+        }
+    }
+
     /// Errors that only a gateway can have, in our words: what, where, and what to do.
     fn own_words(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -225,18 +237,28 @@ impl ErrorReply<'_> {
 }
 
 /// `server.c`, `processCommand`: the name and the first arguments, 128 bytes of each list at most.
-fn unknown_command(out: &mut fmt::Formatter<'_>, name: &[u8], args: &[&[u8]]) -> fmt::Result {
-    write!(out, "ERR unknown command '{:.128}', with args beginning with: ", Printable(name))?;
+fn unknown_command(name: &[u8], args: &[&[u8]]) -> Vec<u8> {
+    let mut line = b"ERR unknown command '".to_vec();
+    line.extend_from_slice(&shown_bytes(name, 128));
+    line.extend_from_slice(b"', with args beginning with: ");
     let mut room = 128usize;
     for arg in args {
         if room == 0 {
             break;
         }
-        let shown = arg.len().min(room);
-        write!(out, "'{}' ", Printable(&arg[..shown]))?;
-        room = room.saturating_sub(shown + 3);
+        let shown = shown_bytes(arg, room);
+        room = room.saturating_sub(shown.len() + 3);
+        line.push(b'\'');
+        line.extend_from_slice(&shown);
+        line.extend_from_slice(b"' ");
     }
-    Ok(())
+    line
+}
+
+/// Bytes of a client as the server prints them into an error: as a C string, CR and LF as spaces.
+fn shown_bytes(bytes: &[u8], most: usize) -> Vec<u8> {
+    let text = bytes.iter().take(most).take_while(|byte| **byte != 0);
+    text.map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
 }
 
 /// Bytes of a client as text that cannot break a reply line: CR and LF become spaces, as the server does it.
@@ -275,5 +297,13 @@ mod tests {
         let text = ErrorReply::UnknownCommand(b"fo\r\no", &[b"a", &long, b"c"]).to_string();
         assert!(text.starts_with("ERR unknown command 'fo  o', with args beginning with: 'a' 'xxx"));
         assert!(text.len() < 400 && !text.contains('\n'));
+    }
+
+    #[test]
+    fn bytes_are_shown_as_the_server_shows_them() {
+        let line = ErrorReply::UnknownCommand(b"f\xffo\0x", &[b"a\0b", b"c\xffd", b"e\nf"]).line();
+        assert_eq!(line, b"ERR unknown command 'f\xffo', with args beginning with: 'a' 'c\xffd' 'e f' ");
+        let line = ErrorReply::UnknownSubcommand(b"f\xff\0o", "CLIENT").line();
+        assert_eq!(line, b"ERR unknown subcommand 'f\xff'. Try CLIENT HELP.");
     }
 }
