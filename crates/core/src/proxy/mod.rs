@@ -19,7 +19,10 @@
 mod arena;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
+mod fold;
 mod forward;
 mod info;
 mod lane;

@@ -3,7 +3,7 @@
 use super::forward::Admit;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Access, Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 
@@ -214,9 +214,11 @@ impl Proxy {
             Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
             Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
-            Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
+            Treat::AnyPrimary => self.forward(id, 0, frame, command.access),
+            Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
-            Treat::Every(fold) => self.every(id, command, fold, frame),
+            Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::Settings => self.settings(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),

@@ -80,6 +80,15 @@ pub enum ErrorReply<'a> {
     HelloSyntax(&'a [u8]),
     /// SELECT of a database that the cluster does not have.
     DbIndex,
+    /// A slot that does not exist.
+    InvalidSlot,
+    /// A node id that the one node does not have.
+    UnknownNode(&'a [u8]),
+    /// EVENKEEL NODE: nothing, or more than one node, is called so.
+    NoSuchNode,
+    ManySuchNodes,
+    /// CONFIG SET of something by which evenkeel itself lives.
+    OwnSetting(&'a str),
     /// A SCAN cursor that is no number.
     Cursor,
     /// CLIENT SETNAME with a space or control character.
@@ -99,21 +108,39 @@ pub enum ErrorReply<'a> {
     /// A command that the gateway refuses: what to do instead.
     Refused(&'a str),
     /// The hold time is over: slot, node and seconds waited, and the last reason.
-    Unavailable { slot: Option<u16>, node: &'a str, waited_ms: u64, because: &'a str },
+    Unavailable {
+        slot: Option<u16>,
+        node: &'a str,
+        waited_ms: u64,
+        because: &'a str,
+    },
     /// The hold buffer is full.
-    HoldFull { slot: Option<u16>, node: &'a str },
+    HoldFull {
+        slot: Option<u16>,
+        node: &'a str,
+    },
     /// A write was sent and its connection was lost.
-    Uncertain { node: &'a str },
+    Uncertain {
+        node: &'a str,
+    },
     /// A write of keys in several slots was done in some of them and could not be done in others.
     Partly,
     /// The connection broke while a large request was being streamed; nothing was applied.
-    StreamBroken { node: &'a str },
+    StreamBroken {
+        node: &'a str,
+    },
     /// A request that cannot be streamed is larger than the gateway collects.
-    TooLarge { limit: u64 },
+    TooLarge {
+        limit: u64,
+    },
     /// The merged reply of all nodes is larger than the gateway collects.
-    MergedTooLarge { limit: u64 },
+    MergedTooLarge {
+        limit: u64,
+    },
     /// A node answered a fan-out with something that it never should.
-    BadMerge { node: &'a str },
+    BadMerge {
+        node: &'a str,
+    },
     /// The gateway has all the clients it may have.
     MaxClients,
 }
@@ -150,6 +177,8 @@ impl fmt::Display for ErrorReply<'_> {
                 write!(out, "ERR Syntax error in HELLO option '{:.128}'", Printable(option))
             }
             ErrorReply::DbIndex => out.write_str("ERR DB index is out of range"),
+            ErrorReply::InvalidSlot => out.write_str("ERR Invalid slot"),
+            ErrorReply::UnknownNode(id) => write!(out, "ERR Unknown node {:.128}", Printable(id)),
             ErrorReply::Cursor => out.write_str("ERR invalid cursor"),
             ErrorReply::ClientName => {
                 out.write_str("ERR Client names cannot contain spaces, newlines or special characters.")
@@ -190,6 +219,17 @@ impl ErrorReply<'_> {
             ErrorReply::NotYet(name) => {
                 write!(out, "ERR evenkeel: '{name}' is not supported through the gateway yet")
             }
+            ErrorReply::NoSuchNode => out.write_str(
+                "ERR evenkeel: no node has this address, port or id (or start of an id, of 4 digits at least); EVENKEEL \
+                 NODES lists them",
+            ),
+            ErrorReply::ManySuchNodes => out
+                .write_str("ERR evenkeel: more than one node is called so; give the whole address or id (EVENKEEL NODES)"),
+            ErrorReply::OwnSetting(name) => write!(
+                out,
+                "ERR evenkeel: '{name}' is evenkeel's own: set it in evenkeel.toml, or on one node with EVENKEEL NODE \
+                 <node> CONFIG SET {name} …"
+            ),
             ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
             ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(
                 out,
