@@ -22,6 +22,7 @@ mod deliver;
 mod errand;
 mod events;
 mod every;
+mod express;
 mod fold;
 mod forward;
 mod info;
