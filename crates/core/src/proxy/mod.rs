@@ -19,8 +19,11 @@
 mod arena;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
 mod express;
+mod fold;
 mod forward;
 mod info;
 mod lane;

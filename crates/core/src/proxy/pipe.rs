@@ -32,6 +32,8 @@ pub(crate) enum Work {
     Whole,
     /// Part `part` of merge `merge`.
     Part { merge: super::MergeId, part: u32 },
+    /// Part `part` of merge `merge` that is for this node alone: never redirected, held or sent elsewhere.
+    Errand { merge: super::MergeId, part: u32 },
     /// The answer to the greeting of the connection.
     Greeting,
     /// A reply that nobody waits for: of ASKING, or of a request that was sent again elsewhere.
@@ -202,6 +204,8 @@ pub(crate) enum Fate {
     Uncertain,
     /// A part of its reply has reached the client already.
     Torn,
+    /// It was for this node alone.
+    Gone,
     /// Nobody waits for it.
     Nobody,
 }
@@ -215,6 +219,10 @@ impl Pipe {
             Work::Probe => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
+            Work::Errand { .. } => match ticket.resend {
+                Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
+                Resend::Yes | Resend::Never => Fate::Gone,
+            },
             Work::Whole | Work::Part { .. } => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,

@@ -155,6 +155,7 @@ impl Proxy {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
                 (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
                 (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
                 (Fate::Uncertain, _) => {
                     self.add(Metric::Uncertain, 1);
@@ -167,7 +168,7 @@ impl Proxy {
     /// A request ends with an error of ours: for the client, or for the merge that it is a part of.
     pub(super) fn fail(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
         match ticket.work {
-            Work::Part { merge, part } => {
+            Work::Part { merge, part } | Work::Errand { merge, part } => {
                 let mut reply = Vec::new();
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
@@ -180,7 +181,7 @@ impl Proxy {
 
     /// The client of a request is gone: only a merge has to know.
     pub(super) fn nobody_waits(&mut self, ticket: &Ticket) {
-        if let Work::Part { merge, part } = ticket.work {
+        if let Work::Part { merge, part } | Work::Errand { merge, part } = ticket.work {
             self.merge_part(merge, part, b"-ERR nobody waits for this\r\n");
         }
     }
