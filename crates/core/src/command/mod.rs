@@ -181,4 +181,9 @@ pub enum Local {
     ClusterMyid,
     ClusterHelp,
     Evenkeel,
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
 }

@@ -38,6 +38,11 @@ impl Proxy {
             Local::ClusterKeyslot => self.cluster_keyslot(id, args),
             Local::ClusterMyid => self.cluster_myid(id),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Multi => self.multi(id),
+            Local::Exec => self.exec(id),
+            Local::Discard => self.discard_transaction(id),
+            Local::Watch => self.watch(id, args),
+            Local::Unwatch => self.unwatch(id),
             Local::Evenkeel => self.evenkeel(id, args),
         }
     }
@@ -96,6 +101,7 @@ impl Proxy {
             if let Some(about) = &mut session.about {
                 about.name.clear();
             }
+            self.end_transaction(id);
             self.join_trunk(id, self.base[0]);
         }
         admit
