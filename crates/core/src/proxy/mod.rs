@@ -20,6 +20,7 @@ mod arena;
 mod buffer;
 mod deliver;
 mod events;
+mod express;
 mod forward;
 mod info;
 mod lane;
