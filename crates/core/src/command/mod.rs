@@ -220,4 +220,9 @@ pub enum Local {
     ClusterFailureReports,
     ClusterHelp,
     Evenkeel,
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
 }

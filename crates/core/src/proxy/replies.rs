@@ -1,6 +1,6 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
-use super::pipe::{Purpose, Work};
+use super::pipe::{Purpose, Ticket, Work};
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
 use crate::metric::Metric;
@@ -108,12 +108,24 @@ impl Proxy {
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
                 false
             }
+            Work::Block(block) if passes && block.passes() => {
+                pipe.midway = true;
+                pipe.scanned = 0;
+                self.deliver_piece(id, &ticket, piece);
+                true
+            }
+            Work::Block(_) if pipe.scanned > self.settings.merged => {
+                self.lose_pipe(id, "the reply of a transaction is larger than the gateway collects");
+                false
+            }
             Work::Whole
             | Work::Body
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
-            | Work::Probe => false,
+            | Work::Probe
+            | Work::Block(_)
+            | Work::Watch => false,
         }
     }
 
@@ -121,6 +133,12 @@ impl Proxy {
     #[inline]
     fn reply(&mut self, id: PipeId, reply: &[u8]) {
         let Some(pipe) = self.pipes.get_mut(id) else { return };
+        if let Some(Ticket { work: Work::Block(block), .. }) = pipe.tickets.front()
+            && reply.first() != Some(&b'>')
+        {
+            let block = *block;
+            return self.block_reply(id, block, reply);
+        }
         if !pipe.midway {
             match reply.first() {
                 Some(b'>') => return, // a push that nobody asked for
@@ -153,6 +171,8 @@ impl Proxy {
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
+            Work::Watch => self.watched(id, &ticket, reply),
+            Work::Block(_) => {} // they went their way above
         }
     }
 

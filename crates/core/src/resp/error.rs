@@ -99,6 +99,22 @@ pub enum ErrorReply<'a> {
     ClientInfoValue(&'a str),
     /// EXEC of a transaction that was refused.
     ExecAbort,
+    /// EXEC of a transaction of which the node refused a command: the node's words.
+    ExecAbortBecause(&'a str),
+    /// EXEC with arguments.
+    ExecArity,
+    /// MULTI inside of MULTI.
+    NestedMulti,
+    /// WATCH inside of MULTI.
+    WatchInMulti,
+    /// EXEC or DISCARD without MULTI.
+    WithoutMulti(&'a str),
+    /// A transaction holds more bytes than it may.
+    QueueFull {
+        limit: u64,
+    },
+    /// A command that needs a node behind FLUSHALL in one transaction.
+    BehindFlush,
     /// CLIENT LIST TYPE of something that no client is.
     ClientType(&'a [u8]),
     /// CLIENT LIST ID of something that is no number.
@@ -193,6 +209,15 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::ExecAbort => {
                 out.write_str("EXECABORT Transaction discarded because of previous errors.")
             }
+            ErrorReply::ExecAbortBecause(because) => {
+                write!(out, "EXECABORT Transaction discarded because of: {because}")
+            }
+            ErrorReply::ExecArity => out.write_str(
+                "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
+            ),
+            ErrorReply::NestedMulti => out.write_str("ERR MULTI calls can not be nested"),
+            ErrorReply::WatchInMulti => out.write_str("ERR WATCH inside MULTI is not allowed"),
+            ErrorReply::WithoutMulti(name) => write!(out, "ERR {name} without MULTI"),
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
             _ => self.own_words(out),
         }
@@ -229,6 +254,15 @@ impl ErrorReply<'_> {
                 out,
                 "ERR evenkeel: '{name}' is evenkeel's own: set it in evenkeel.toml, or on one node with EVENKEEL NODE \
                  <node> CONFIG SET {name} …"
+            ),
+            ErrorReply::QueueFull { limit } => write!(
+                out,
+                "ERR evenkeel: a transaction may hold {limit} bytes, and all of them together four times as much; \
+                 split it"
+            ),
+            ErrorReply::BehindFlush => out.write_str(
+                "ERR evenkeel: behind FLUSHALL or FLUSHDB a transaction takes no command for a node: all nodes are \
+                 flushed after its other commands",
             ),
             ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
             ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(

@@ -41,6 +41,11 @@ impl Proxy {
             Local::ClusterReplicas => self.cluster_replicas(id, args),
             Local::ClusterFailureReports => self.cluster_failure_reports(id, args),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Multi => self.multi(id),
+            Local::Exec => self.exec(id),
+            Local::Discard => self.discard_transaction(id),
+            Local::Watch => self.watch(id, args),
+            Local::Unwatch => self.unwatch(id),
             Local::Evenkeel => self.evenkeel(id, args),
         }
     }
@@ -99,6 +104,7 @@ impl Proxy {
             if let Some(about) = &mut session.about {
                 about.name.clear();
             }
+            self.end_transaction(id);
             self.join_trunk(id, self.base[0]);
         }
         admit
