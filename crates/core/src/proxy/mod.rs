@@ -19,8 +19,11 @@
 mod arena;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
 mod express;
+mod fold;
 mod forward;
 mod info;
 mod lane;
@@ -38,6 +41,7 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod transaction;
 mod trunk;
 mod upstream;
 
@@ -169,6 +173,10 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// Clients whose WATCH waits for its node.
+    watch_waiters: Vec<SessionId>,
+    /// Bytes of all queued transactions.
+    queued: usize,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -212,6 +220,8 @@ impl Proxy {
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            watch_waiters: Vec::new(),
+            queued: 0,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),

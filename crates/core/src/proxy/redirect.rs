@@ -1,6 +1,6 @@
 //! Judges a node's error replies: those that tell to ask elsewhere or later never reach a client.
 
-use super::pipe::{ASKING, Fate, Pipe, Ticket, Work};
+use super::pipe::{ASKING, Fate, Pipe, Purpose, Ticket, Work};
 use super::upstream::Way;
 use super::{Output, PipeId, Proxy};
 use crate::metric::Metric;
@@ -58,7 +58,8 @@ impl Proxy {
         let frame = pipe.out.front(ticket.len as usize).to_vec();
         pipe.pop(&mut self.pool);
         self.note_back(&ticket);
-        let ticket = Ticket { tries: ticket.tries.saturating_add(1), ..ticket };
+        let (tries, work) = (ticket.tries.saturating_add(1), ticket.work.afresh());
+        let ticket = Ticket { tries, work, ..ticket };
         if let Some(session) = self.sessions.get_mut(ticket.session) {
             session.astray = true;
         }
@@ -137,6 +138,9 @@ impl Proxy {
             session.stalls = session.stalls.saturating_sub(1);
         }
         self.settle_debts(&mut pipe);
+        if let Purpose::Private { tenant } = pipe.purpose {
+            self.watch_broken(tenant, id);
+        }
         pipe.out.clear(&mut self.pool);
         self.pool.give(pipe.inbox);
     }
@@ -151,10 +155,16 @@ impl Proxy {
             pipe.pop(&mut self.pool);
             self.note_back(&ticket);
             pipe.midway = false;
+            let private = matches!(pipe.purpose, Purpose::Private { .. });
+            let ticket = Ticket { work: ticket.work.afresh(), ..ticket };
             match (fate, ticket.work) {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
                 (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
+                (_, Work::Watch) => self.watch_lost(&ticket),
+                // The keys that it depends on are watched no more.
+                (Fate::Again, Work::Block(_)) if private => self.deliver_nothing(&ticket),
                 (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
                 (Fate::Uncertain, _) => {
                     self.add(Metric::Uncertain, 1);
@@ -167,12 +177,16 @@ impl Proxy {
     /// A request ends with an error of ours: for the client, or for the merge that it is a part of.
     pub(super) fn fail(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
         match ticket.work {
-            Work::Part { merge, part } => {
+            Work::Part { merge, part } | Work::Errand { merge, part } => {
                 let mut reply = Vec::new();
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
-            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {
+            Work::Block(_) => {
+                self.drop_rest(ticket.session);
+                self.deliver_error(ticket, error);
+            }
+            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Watch => {
                 self.deliver_error(ticket, error);
             }
         }
@@ -180,7 +194,7 @@ impl Proxy {
 
     /// The client of a request is gone: only a merge has to know.
     pub(super) fn nobody_waits(&mut self, ticket: &Ticket) {
-        if let Work::Part { merge, part } = ticket.work {
+        if let Work::Part { merge, part } | Work::Errand { merge, part } = ticket.work {
             self.merge_part(merge, part, b"-ERR nobody waits for this\r\n");
         }
     }

@@ -33,6 +33,8 @@ pub(crate) enum Tenancy {
     Shared,
     /// This client's alone.
     Of(SessionId),
+    /// For errands of clients with the same protocol and user.
+    Aside,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,18 @@ impl Proxy {
             Some((id, _)) => id,
             None => self.new_trunk(Trunk::new(proto, login.cloned(), Tenancy::Shared)),
         }
+    }
+
+    /// The trunk for errands beside another one: the same protocol and user. It ends some time after its last use.
+    pub(super) fn aside_trunk(&mut self, of: TrunkId) -> Option<TrunkId> {
+        let of = self.trunks.get(of)?;
+        let (proto, login, now) = (of.proto, of.login.clone(), self.now.steady);
+        let fits =
+            |trunk: &Trunk| trunk.tenancy == Tenancy::Aside && trunk.proto == proto && trunk.login == login;
+        let found = self.trunks.iter().find(|(_, trunk)| fits(trunk)).map(|(id, _)| id);
+        let id = found.unwrap_or_else(|| self.new_trunk(Trunk::new(proto, login, Tenancy::Aside)));
+        self.trunks.get_mut(id)?.left = now;
+        Some(id)
     }
 
     /// Adds a trunk; it connects where it is used.

@@ -37,7 +37,15 @@ impl Proxy {
             Local::ClusterInfo => self.cluster_info(id),
             Local::ClusterKeyslot => self.cluster_keyslot(id, args),
             Local::ClusterMyid => self.cluster_myid(id),
+            Local::ClusterLinks => self.reply_with(id, |out| out.array(0)),
+            Local::ClusterReplicas => self.cluster_replicas(id, args),
+            Local::ClusterFailureReports => self.cluster_failure_reports(id, args),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Multi => self.multi(id),
+            Local::Exec => self.exec(id),
+            Local::Discard => self.discard_transaction(id),
+            Local::Watch => self.watch(id, args),
+            Local::Unwatch => self.unwatch(id),
             Local::Evenkeel => self.evenkeel(id, args),
         }
     }
@@ -96,6 +104,7 @@ impl Proxy {
             if let Some(about) = &mut session.about {
                 about.name.clear();
             }
+            self.end_transaction(id);
             self.join_trunk(id, self.base[0]);
         }
         admit
@@ -105,6 +114,12 @@ impl Proxy {
         if args.get(1).eq_ignore_ascii_case(b"metrics") && args.len() == 2 {
             return self.gather(id, Gather::Metrics);
         }
+        if args.get(1).eq_ignore_ascii_case(b"node") {
+            return self.evenkeel_node(id, args);
+        }
+        if args.get(1).eq_ignore_ascii_case(b"nodes") && args.len() == 2 {
+            return self.evenkeel_nodes(id);
+        }
         if args.get(1).eq_ignore_ascii_case(b"help") && args.len() == 2 {
             return self.reply_with(id, |out| {
                 lines(
@@ -113,6 +128,10 @@ impl Proxy {
                         "EVENKEEL <subcommand>. Subcommands are:",
                         "METRICS",
                         "    The gateway's counters and latencies as JSON.",
+                        "NODE <id|address|port> <command> [<arg> ...]",
+                        "    Send a command to one node, and its reply back as it is.",
+                        "NODES",
+                        "    The nodes: id, address, role and slots.",
                         "HELP",
                         "    Print this help.",
                     ],
