@@ -40,6 +40,8 @@ pub(crate) enum Work {
     Probe,
     /// The reply of a large request.
     Body,
+    /// The answer to a question about a request that waits for it.
+    Inquiry(super::inquiry::Desk),
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.
@@ -215,7 +217,7 @@ impl Pipe {
             Work::Probe => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
-            Work::Whole | Work::Part { .. } => match ticket.resend {
+            Work::Whole | Work::Part { .. } | Work::Inquiry(_) => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Never => Fate::Again,

@@ -105,7 +105,12 @@ impl Proxy {
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
                 false
             }
-            Work::Whole | Work::Body | Work::Part { .. } | Work::Greeting | Work::Probe => false,
+            Work::Whole
+            | Work::Body
+            | Work::Part { .. }
+            | Work::Greeting
+            | Work::Probe
+            | Work::Inquiry(_) => false,
         }
     }
 
@@ -119,7 +124,7 @@ impl Proxy {
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver && matches!(judged, Some(Work::Whole | Work::Part { .. }))
+                    if verdict != Verdict::Deliver && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
                     {
                         return self.redirect(id, verdict);
                     }
@@ -144,6 +149,7 @@ impl Proxy {
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
+            Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
         }
     }

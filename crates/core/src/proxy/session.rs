@@ -2,6 +2,7 @@
 
 use super::PipeId;
 use super::buffer::{Pool, Queue};
+use super::inquiry::Inquiry;
 use super::stream::Stream;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
@@ -31,6 +32,8 @@ pub(crate) enum Stop {
     Pipe(PipeId),
     /// Until its large request is done.
     Stream,
+    /// Until a node has answered what the next request depends on.
+    Inquiry,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -93,6 +96,8 @@ pub struct Session {
 /// What a client said of itself.
 #[derive(Debug, Default)]
 pub(crate) struct About {
+    /// The user that it logged in as, where that is not `default`.
+    pub(crate) user: Vec<u8>,
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
@@ -103,6 +108,13 @@ pub(crate) struct About {
 pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
+    pub(crate) inquiry: Inquiry,
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.inquiry.is_none()
+    }
 }
 
 /// Replies that came before their turn.
@@ -176,6 +188,18 @@ impl Session {
         let seq = self.next;
         self.next = self.next.wrapping_add(1);
         seq
+    }
+
+    /// The place in the reply order that the next request will get.
+    pub(crate) fn upcoming(&self) -> u32 {
+        self.next
+    }
+
+    /// Lets go of `extra` when there is nothing in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
     }
 
     /// Whether the reply of this request is the next that the client expects.

@@ -64,6 +64,10 @@ pub enum ErrorReply<'a> {
     NoAuth,
     /// Wrong user name or password.
     WrongPass,
+    /// A user may not do this: the text of a node's ACL DRYRUN.
+    NoPerm(&'a [u8]),
+    /// A user may not use this command (lower-case full name).
+    NoPermCommand(&'a str),
     /// AUTH without a password being set.
     AuthNotNeeded,
     /// HELLO with a version other than 2 or 3.
@@ -131,6 +135,10 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::NoAuth => out.write_str("NOAUTH Authentication required."),
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
+            }
+            ErrorReply::NoPerm(said) => no_permission(out, said),
+            ErrorReply::NoPermCommand(name) => {
+                write!(out, "NOPERM this user has no permissions to run the '{name}' command")
             }
             ErrorReply::AuthNotNeeded => out.write_str(
                 "ERR AUTH <password> called without any password configured for the default user. \
@@ -237,6 +245,21 @@ fn unknown_command(out: &mut fmt::Formatter<'_>, name: &[u8], args: &[&[u8]]) ->
         room = room.saturating_sub(shown + 3);
     }
     Ok(())
+}
+
+/// ACL DRYRUN names the key or channel that is refused, the command itself does not (`acl.c`: `getAclErrorMessage`).
+fn no_permission(out: &mut fmt::Formatter<'_>, said: &[u8]) -> fmt::Result {
+    let text = Printable(said).to_string();
+    let text = text.strip_prefix("This user").map_or(text.clone(), |rest| format!("this user{rest}"));
+    match text.split_once(" to access the '") {
+        Some((who, what)) if what.ends_with("' key") => {
+            write!(out, "NOPERM {who} to access one of the keys used as arguments")
+        }
+        Some((who, what)) if what.ends_with("' channel") => {
+            write!(out, "NOPERM {who} to access one of the channels used as arguments")
+        }
+        Some(_) | None => write!(out, "NOPERM {text}"),
+    }
 }
 
 /// Bytes of a client as text that cannot break a reply line: CR and LF become spaces, as the server does it.
