@@ -116,9 +116,8 @@ impl Proxy {
             let pipe = pipes.get(usize::from(node.0)).copied().flatten();
             pipe.and_then(|pipe| self.pipes.get(pipe)).is_some_and(|pipe| pipe.state == State::Open)
         });
-        let calm = || {
-            primaries.iter().find(|(node, _)| !self.links.contains_key(&self.topology.node(*node).addr))
-        };
+        let calm =
+            || primaries.iter().find(|(node, _)| !self.links.contains_key(&self.topology.node(*node).addr));
         open.or_else(calm).or(primaries.first()).map_or(0, |(_, slot)| *slot)
     }
 }

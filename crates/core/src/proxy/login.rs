@@ -33,7 +33,9 @@ impl Proxy {
 
     /// A node does not let a user in any more: its clients are closed. False where it is not a user's connection.
     pub(super) fn shut_out(&mut self, id: PipeId, why: &str) -> bool {
-        let Some((addr, trunk)) = self.pipes.get(id).map(|pipe| (pipe.addr, pipe.trunk)) else { return false };
+        let Some((addr, trunk)) = self.pipes.get(id).map(|pipe| (pipe.addr, pipe.trunk)) else {
+            return false;
+        };
         let Some(user) = self.login_of(trunk).map(|login| login.user.escape_ascii().to_string()) else {
             return false;
         };

@@ -124,7 +124,8 @@ impl Proxy {
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
+                    if verdict != Verdict::Deliver
+                        && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
                     {
                         return self.redirect(id, verdict);
                     }

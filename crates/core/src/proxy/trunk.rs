@@ -76,9 +76,10 @@ impl Proxy {
         }
         let user = login.map(|login| &login.user);
         let same = |trunk: &Trunk| trunk.login.as_ref().map(|login| &login.user) == user;
-        let found = self.trunks.iter().find(|(_, trunk)| {
-            trunk.proto == proto && same(trunk) && trunk.tenancy == Tenancy::Shared
-        });
+        let found = self
+            .trunks
+            .iter()
+            .find(|(_, trunk)| trunk.proto == proto && same(trunk) && trunk.tenancy == Tenancy::Shared);
         let Some(id) = found.map(|(id, _)| id) else {
             return self.new_trunk(Trunk::new(proto, login.cloned(), Tenancy::Shared));
         };
