@@ -8,6 +8,7 @@ mod install;
 mod progress;
 mod run;
 mod say;
+mod secret;
 
 use std::process::ExitCode;
 
