@@ -51,6 +51,19 @@ pub(crate) enum Lost {
     Refused(String),
 }
 
+impl Lost {
+    /// What happened, in few words that are always the same.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Lost::Connect(_) => "not connected",
+            Lost::Closed | Lost::Socket(_) => "connection lost",
+            Lost::Silent(_) => "no answer",
+            Lost::Garbage(_) => "no protocol",
+            Lost::Refused(_) => "login refused",
+        }
+    }
+}
+
 /// What ended a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::group::Group;
+
 /// What a load has seen from its start to the last reading of all keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -17,25 +19,32 @@ pub struct Verdict {
     pub uncertain_writes: u64,
     /// Failed requests by what the error said.
     pub errors: BTreeMap<String, u64>,
-    /// Acknowledged increments missing from counters, and registers that ended older than acknowledged.
+    /// Acknowledged increments and elements missing from counters and lists, and registers that ended older than
+    /// acknowledged.
     pub lost_writes: u64,
-    /// Increments in counters that were never sent: something was applied twice.
+    /// Increments in counters that were never sent, and elements that lists hold twice.
     pub doubled_writes: u64,
-    /// Values of another key, broken values, and versions that were refused or not yet sent.
+    /// Values of another key, broken values, and versions or elements that were refused, not yet sent, or out of order.
     pub wrong_reads: u64,
     /// Reads while the load ran that were older than an acknowledged write.
     pub stale_reads: u64,
     /// Reads of a write of unknown fate that took effect after a newer acknowledged one. A client that gave
     /// up waiting cannot rule this out, so it does not spoil [`Verdict::is_intact`].
     pub late_writes: u64,
+    /// Connections made again at another address without a request having failed.
+    pub moved: u64,
     /// Keys that could not be read in the end.
     pub unverified_keys: u64,
     /// Longest time that one connection was without a right answer.
     pub longest_stall: Duration,
     /// Longest time that no connection had a right answer.
     pub longest_outage: Duration,
+    /// When the load began, in milliseconds since the Unix epoch.
+    pub began_ms: u64,
     /// How long the load ran, without the last reading.
     pub ran: Duration,
+    /// What each group of slots saw, in the order of the options.
+    pub groups: Vec<Group>,
     /// The first findings in words.
     pub findings: Vec<String>,
 }
