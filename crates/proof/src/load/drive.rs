@@ -157,7 +157,8 @@ impl Lane {
             names,
             place: place as u64,
             group,
-            door: 0,
+            // where there are several addresses, every one is used from the start
+            door: place,
             link: None,
             registers: vec![Register::default(); keys],
             counters: vec![Counter::default(); keys],

@@ -22,6 +22,7 @@ mod names;
 mod verdict;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -62,6 +63,8 @@ pub struct LoadOptions {
     /// Further addresses of the same service. Who loses its connection tries the next one; with none of them,
     /// the same again.
     pub other_addrs: Vec<String>,
+    /// Network namespace in which the connections are made, as a file; `None` for this process's own.
+    pub network: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -79,6 +82,7 @@ impl Default for LoadOptions {
             settle: Duration::from_secs(20),
             groups: Vec::new(),
             other_addrs: Vec::new(),
+            network: None,
         }
     }
 }
@@ -105,6 +109,12 @@ impl Load {
         let (give, verdict) = oneshot::channel();
         let shared = Arc::clone(&signs);
         std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+            if let Some(network) = &options.network
+                && crate::drill::lab::enter(network).is_err()
+            {
+                // without a verdict it counts as a bug of the load
+                return;
+            }
             // Nobody waits for the verdict of a load whose handle was dropped.
             let _ = give.send(drive::run(&runtime, doors, &run, &options, &shared));
         })?;
