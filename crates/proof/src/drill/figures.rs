@@ -26,6 +26,8 @@ pub(crate) struct Figures {
     pub(crate) wrong_reads: u64,
     /// Reads of a write of unknown fate that took effect after a newer one.
     pub(crate) late_writes: u64,
+    /// Reads that saw a write of unknown fate which the same client had sent behind them.
+    pub(crate) early_reads: u64,
     /// Keys that could not be read in the end.
     pub(crate) unread_keys: u64,
     /// Connections that went to another address without a failed request.
@@ -117,6 +119,7 @@ impl Figures {
             stale_reads: verdict.stale_reads,
             wrong_reads: verdict.wrong_reads,
             late_writes: verdict.late_writes,
+            early_reads: verdict.early_reads,
             unread_keys: verdict.unverified_keys,
             moved_connections: verdict.moved,
             errors: kinds(of(true)),

@@ -16,6 +16,7 @@
 mod args;
 mod case;
 mod catalogue;
+mod chart;
 mod course;
 mod deployment;
 mod entrance;

@@ -46,6 +46,11 @@ impl Shard {
         let ranges: Vec<String> = self.slots.iter().map(|(first, last)| format!("{first}-{last}")).collect();
         ranges.join(" ")
     }
+
+    /// Whether a slot is one of its.
+    pub(crate) fn holds(&self, slot: u16) -> bool {
+        self.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
+    }
 }
 
 /// What a fault leaves behind.

@@ -207,6 +207,10 @@ impl Lane {
     async fn flow(&mut self, beat: &mut Interval) -> Result<(), Lost> {
         self.connect().await?;
         loop {
+            if self.flights.is_empty() && self.link.as_ref().is_some_and(Link::is_closed) {
+                // as a client does that looks before it sends
+                return Err(Lost::Closed);
+            }
             while !self.is_stopped() && self.flights.len() < self.shared.depth {
                 self.send_next();
             }

@@ -1,6 +1,6 @@
 //! What an answer means for its key and for the verdict. Pure.
 
-use super::book::{Counter, Judgement, Off, Register, is_refusal};
+use super::book::{Counter, Fit, Judgement, Off, Register, is_refusal};
 use super::list::{List, ListOff};
 use super::verdict::Verdict;
 use crate::link::Answer;
@@ -105,7 +105,10 @@ impl Books<'_> {
                 self.refused(ask, text);
                 return Judged::Failed(kind(text));
             }
-            (Ask::Write { version }, Reply::Status(b"OK")) => self.register.acknowledged(version),
+            (Ask::Write { version }, Reply::Status(b"OK")) => {
+                let fit = self.register.acknowledged(version);
+                self.fitted(fit, version);
+            }
             (Ask::Add, Reply::Integer(value)) => {
                 let off = self.counter.acknowledged(value.max(0) as u64);
                 self.counted(off, value);
@@ -170,8 +173,13 @@ impl Books<'_> {
         }
         self.verdict.error(&String::from_utf8_lossy(text), 1);
         if is_refusal(wire::error_code(text)) {
-            if let Ask::Push { element } = ask {
-                self.list.refused(element);
+            match ask {
+                Ask::Push { element } => self.list.refused(element),
+                Ask::Write { version } => {
+                    let fit = self.register.refused(version);
+                    self.fitted(fit, version);
+                }
+                Ask::Add | Ask::Read { .. } | Ask::Count => {}
             }
             return;
         }
@@ -192,11 +200,19 @@ impl Books<'_> {
             (Judgement::Stale, When::Running) => (&mut self.verdict.stale_reads, "stale"),
             (Judgement::Stale, When::Settling) => (&mut self.verdict.lost_writes, "lost"),
             (Judgement::Late, _) => (&mut self.verdict.late_writes, "late"),
+            (Judgement::Early, _) => (&mut self.verdict.early_reads, "early"),
             (Judgement::Impossible, _) => (&mut self.verdict.wrong_reads, "impossible"),
         };
         *count += 1;
         let name = self.name('r');
         self.verdict.finding(|| format!("{what}: {name} holds version {version}, acknowledged is {known}"));
+    }
+
+    fn fitted(&mut self, fit: Fit, version: u64) {
+        match fit {
+            Fit::Fits => {}
+            Fit::SeenTooEarly => self.wrong(|| format!("version {version} before that was written")),
+        }
     }
 
     fn count(&mut self, value: i64) {

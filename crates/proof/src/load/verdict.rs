@@ -31,6 +31,9 @@ pub struct Verdict {
     /// Reads of a write of unknown fate that took effect after a newer acknowledged one. A client that gave
     /// up waiting cannot rule this out, so it does not spoil [`Verdict::is_intact`].
     pub late_writes: u64,
+    /// Reads of a write that the same client had sent behind them and whose fate is unknown. A read that is asked
+    /// again can see such a write, so it does not spoil [`Verdict::is_intact`] either.
+    pub early_reads: u64,
     /// Connections made again at another address without a request having failed.
     pub moved: u64,
     /// Keys that could not be read in the end.
@@ -67,7 +70,7 @@ impl Verdict {
 
     /// Whether it is intact and no request failed.
     pub fn is_clean(&self) -> bool {
-        self.is_intact() && self.late_writes == 0 && self.errors.is_empty()
+        self.is_intact() && self.late_writes == 0 && self.early_reads == 0 && self.errors.is_empty()
     }
 
     /// Requests that failed.
@@ -112,12 +115,13 @@ impl fmt::Display for Verdict {
         )?;
         writeln!(
             out,
-            "{} lost, {} doubled, {} wrong, {} stale, {} late, {} keys unread; longest stall {:.1?}, outage {:.1?}",
+            "{} lost, {} doubled, {} wrong, {} stale, {} late, {} early, {} keys unread; longest stall {:.1?}, outage {:.1?}",
             self.lost_writes,
             self.doubled_writes,
             self.wrong_reads,
             self.stale_reads,
             self.late_writes,
+            self.early_reads,
             self.unverified_keys,
             self.longest_stall,
             self.longest_outage

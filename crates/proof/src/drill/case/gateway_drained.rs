@@ -9,7 +9,7 @@ pub(crate) const DRILL: Drill = Drill {
     entrance: Entrance::TwoGateways,
     promises: Promises {
         lost: Loss::None,
-        errors: &["connection lost"],
+        errors: &[],
         stall: Limit { median_ms: 20, most_ms: 100 },
         elsewhere: Limit { median_ms: 20, most_ms: 100 },
         heal_ms: 30_000,

@@ -1,13 +1,12 @@
 //! Every node's memory is filled up to its limit: writes are refused, and each is told so; reads go on.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evenkeel_core::topology::slot;
-use tokio::time::sleep;
 
 use super::prelude::{Drill, DrillError, Entrance, Limit, Loss, Needs, Promises, Scene};
-use crate::link::Answer;
+use crate::link::{Answer, Link};
 use crate::wire;
 
 pub(crate) const DRILL: Drill = Drill {
@@ -25,12 +24,12 @@ pub(crate) const DRILL: Drill = Drill {
     strike: |scene| Box::pin(strike(scene)),
 };
 
-/// Bytes of a value that fills.
-const VALUE: usize = 64 * 1024;
+/// Bytes of the values that fill, one size after the other: where a large one does not fit, a small one may.
+const VALUES: [usize; 3] = [64 * 1024, 4 * 1024, 64];
 /// Values on their way at a time.
 const DEPTH: usize = 8;
 /// More values than this fill any node of this drill's size.
-const MOST: usize = 8_000;
+const MOST: usize = 60_000;
 /// How long all are left full.
 const FULL: Duration = Duration::from_secs(2);
 
@@ -39,34 +38,40 @@ async fn strike(scene: &mut Scene) -> Result<(), DrillError> {
     let keys: Vec<String> = (0..MOST).map(|n| format!("evenkeel:drill:fill:{n}")).collect();
     scene.unlink_later(keys.clone());
     scene.note("cluster", "memory is being filled");
-    let (value, mut full) = (vec![b'x'; VALUE], BTreeSet::new());
-    let mut link = scene.client().await?;
-    let mut used = 0;
+    let (mut link, mut full) = (scene.client().await?, BTreeSet::new());
+    let (mut used, mut size, mut since) = (0, 0, None);
     for some in keys.chunks(DEPTH) {
-        for key in some {
-            wire::command(link.outbox(), &[b"SET", key.as_bytes(), &value]);
+        for key in set(&mut link, some, VALUES[size]).await? {
+            full.extend(shards.iter().position(|shard| shard.holds(slot(key.as_bytes()))));
         }
-        let answers = link.answers(some.len()).await;
-        let answers = answers.map_err(|lost| DrillError::Vain(format!("filling ended: {lost}")))?;
         used += some.len();
-        for (key, answer) in some.iter().zip(answers) {
-            let slot = slot(key.as_bytes());
-            let inside =
-                |ranges: &[(u16, u16)]| ranges.iter().any(|(first, last)| (*first..=*last).contains(&slot));
-            if matches!(answer, Answer::Error(text) if text.starts_with("OOM")) {
-                full.extend(shards.iter().position(|shard| inside(&shard.slots)));
-            }
+        if full.len() == shards.len() && size + 1 < VALUES.len() {
+            (size, full) = (size + 1, BTreeSet::new());
+        } else if full.len() == shards.len() && since.is_none() {
+            since = Some(Instant::now());
+            scene.note("cluster", format!("memory is full after {used} values"));
         }
-        if full.len() == shards.len() {
+        // servers free some memory by themselves, so it is filled again and again
+        if since.is_some_and(|since| since.elapsed() > FULL) {
             break;
         }
     }
-    if full.len() < shards.len() {
-        return Err(DrillError::Vain(format!("{used} values of {VALUE} bytes did not fill every node")));
+    if since.is_none() {
+        return Err(DrillError::Vain(format!("{used} values did not fill every node")));
     }
-    scene.note("cluster", format!("memory is full after {used} values of {VALUE} bytes"));
-    sleep(FULL).await;
     scene.unlink(&keys[..used]).await?;
     scene.note("cluster", "memory is free again");
     Ok(())
+}
+
+/// Sets some keys; gives those that were refused because memory is full.
+async fn set<'a>(link: &mut Link, keys: &'a [String], size: usize) -> Result<Vec<&'a String>, DrillError> {
+    let value = vec![b'x'; size];
+    for key in keys {
+        wire::command(link.outbox(), &[b"SET", key.as_bytes(), &value]);
+    }
+    let answers = link.answers(keys.len()).await;
+    let answers = answers.map_err(|lost| DrillError::Vain(format!("filling ended: {lost}")))?;
+    let refused = |answer: &Answer| matches!(answer, Answer::Error(text) if text.starts_with("OOM"));
+    Ok(keys.iter().zip(answers).filter(|(_, answer)| refused(answer)).map(|(key, _)| key).collect())
 }
