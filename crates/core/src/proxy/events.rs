@@ -15,7 +15,9 @@ impl Proxy {
     pub fn client_opened(&mut self, number: u64, peer: SocketAddr, local: SocketAddr) -> SessionId {
         let known = if self.settings.client_password.is_some() { Known::No } else { Known::Yes };
         self.add(Metric::ClientsTotal, 1);
-        self.sessions.insert(Session::new(number, peer, local, known, self.now.steady))
+        let id = self.sessions.insert(Session::new(number, peer, local, known, self.now.steady));
+        self.join_trunk(id, self.base[0]);
+        id
     }
 
     /// A client closed its sending side. It still gets the replies of what it asked.
@@ -32,9 +34,10 @@ impl Proxy {
     pub fn client_lost(&mut self, id: SessionId) {
         if let Some(mut session) = self.sessions.remove(id) {
             let stream = session.stream.take();
-            let stalls = session.stalls;
+            let (stalls, trunk) = (session.stalls, session.trunk);
             session.dissolve(&mut self.pool);
             self.park.forget(id);
+            self.leave_trunk(trunk);
             if stalls > 0 {
                 self.unstall(id);
             }
@@ -209,6 +212,7 @@ impl Proxy {
         if self.now.steady.saturating_sub(self.trimmed) >= TRIM {
             self.trimmed = self.now.steady;
             self.pool.trim();
+            self.sweep_trunks();
         }
         self.relieve_stalls();
         self.stream_tick();
@@ -216,8 +220,7 @@ impl Proxy {
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
-        let stalled = self.pipes.iter().any(|(_, pipe)| pipe.stalled_by.is_some());
-        let idle = self.now.steady + if stalled || self.stream_waits() { 20_000 } else { 100_000 };
+        let idle = self.now.steady + if self.stalled > 0 || self.stream_waits() { 20_000 } else { 100_000 };
         self.park.next_due().map_or(idle, |due| due.min(idle))
     }
 

@@ -2,10 +2,11 @@
 
 use super::pipe::{Resend, Ticket, Work};
 use super::session::{MAX_DEPTH, MAX_OUTPUT, Session, Stop};
+use super::trunk::TrunkId;
 use super::upstream::Way;
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, keys};
-use crate::resp::{Args, ErrorReply, Proto};
+use crate::resp::{Args, ErrorReply};
 use crate::topology::slot;
 
 /// Whether a request was admitted; if not, it stays in the client's buffer until its `Stop` is lifted.
@@ -65,7 +66,7 @@ impl Proxy {
     }
 
     /// Whether a client may have one more request sent; notes what it has to wait for if not.
-    pub(super) fn may_send(&mut self, id: SessionId) -> Option<Proto> {
+    pub(super) fn may_send(&mut self, id: SessionId) -> Option<TrunkId> {
         let session = self.sessions.get_mut(id)?;
         let stop = full(session).or_else(|| overtakes(session, self.epoch).then_some(Stop::Quiet));
         if stop.is_some() {
@@ -75,14 +76,14 @@ impl Proxy {
         if session.under_way() == 0 {
             (session.epoch, session.astray) = (self.epoch, false);
         }
-        Some(session.proto)
+        Some(session.trunk)
     }
 
     /// Sends a request verbatim to the primary of a slot, or holds it until there is one.
     #[inline]
     pub(super) fn forward(&mut self, id: SessionId, slot: u16, frame: &[u8], access: Access) -> Admit {
-        let Some(proto) = self.may_send(id) else { return Admit::Stopped };
-        let way = self.way(slot, proto);
+        let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
+        let way = self.way(slot, trunk);
         if let Way::Pipe(pipe) = way
             && self.waits_for_room(id, pipe)
         {
@@ -134,10 +135,10 @@ impl Proxy {
 
     /// Sends a request wherever its slot's primary is now, or holds it.
     pub(super) fn dispatch(&mut self, ticket: Ticket, frame: &[u8]) {
-        let Some(proto) = self.sessions.get(ticket.session).map(|session| session.proto) else {
+        let Some(trunk) = self.sessions.get(ticket.session).map(|session| session.trunk) else {
             return self.nobody_waits(&ticket);
         };
-        match self.way(ticket.slot, proto) {
+        match self.way(ticket.slot, trunk) {
             Way::Pipe(pipe) => self.push(pipe, frame, ticket),
             Way::Later(due) => self.hold(ticket, frame, due),
         }

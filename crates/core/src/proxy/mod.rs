@@ -19,12 +19,17 @@
 mod arena;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
+mod express;
+mod fold;
 mod forward;
 mod info;
 mod lane;
 mod local;
 mod merge;
+mod mode;
 mod order;
 mod park;
 mod pipe;
@@ -36,24 +41,26 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod trunk;
 mod upstream;
 
 #[cfg(test)]
 mod tests;
 
 use crate::metric::{BUCKETS, COUNT, Metric};
-use crate::resp::Span;
+use crate::resp::{Proto, Span};
 use crate::topology::Topology;
 use arena::{Arena, Id};
 use buffer::Pool;
 use merge::Merge;
 use order::Strays;
 use park::Park;
-use pipe::{Pipe, Shared};
+use pipe::Pipe;
 use session::Session;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use trunk::{Tenancy, Trunk, TrunkId};
 use upstream::Link;
 
 /// Which client connection.
@@ -155,11 +162,15 @@ pub struct Proxy {
     epoch: u32,
     /// Addresses of the nodes that own slots.
     primaries: Vec<SocketAddr>,
-    /// Shared pipes by node index.
-    shared: Vec<Shared>,
+    trunks: Arena<Trunk>,
+    /// The gateway's own trunks, by protocol.
+    base: [TrunkId; 2],
     links: HashMap<SocketAddr, Link>,
-    /// Lanes that nobody uses.
-    idle_lanes: Vec<PipeId>,
+    /// Private connections that nobody uses.
+    idle: Vec<PipeId>,
+    /// How many private connections are lent, and how many pipes are not read because a client does not read.
+    lent: usize,
+    stalled: usize,
     lane_waiters: Vec<SessionId>,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
@@ -182,6 +193,7 @@ pub struct Proxy {
 impl Proxy {
     /// A gateway that knows no node yet. `seed` is any number: it decides what RANDOMKEY draws.
     pub fn new(settings: Settings, seed: u64) -> Self {
+        let mut trunks = Arena::default();
         Proxy {
             park: Park::new(settings.hold_bytes),
             strays: Strays::default(),
@@ -195,9 +207,13 @@ impl Proxy {
             topology: Arc::new(Topology::empty()),
             epoch: 0,
             primaries: Vec::new(),
-            shared: Vec::new(),
+            base: [Proto::Two, Proto::Three]
+                .map(|proto| trunks.insert(Trunk::new(proto, None, Tenancy::Shared))),
+            trunks,
             links: HashMap::new(),
-            idle_lanes: Vec::new(),
+            idle: Vec::new(),
+            lent: 0,
+            stalled: 0,
             lane_waiters: Vec::new(),
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),

@@ -1,9 +1,10 @@
 //! One connection to a node, shared by many clients (or lent to one while it streams a large request): requests
 //! out, replies in, first in first out.
 
+use super::SessionId;
 use super::buffer::{Pool, Queue};
-use super::{PipeId, SessionId};
-use crate::resp::{Proto, ReplyScan};
+use super::trunk::TrunkId;
+use crate::resp::ReplyScan;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -31,6 +32,8 @@ pub(crate) enum Work {
     Whole,
     /// Part `part` of merge `merge`.
     Part { merge: super::MergeId, part: u32 },
+    /// Part `part` of merge `merge` that is for this node alone: never redirected, held or sent elsewhere.
+    Errand { merge: super::MergeId, part: u32 },
     /// The answer to the greeting of the connection.
     Greeting,
     /// A reply that nobody waits for: of ASKING, or of a request that was sent again elsewhere.
@@ -77,12 +80,26 @@ impl Ticket {
 /// What a pipe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Requests of all clients of one protocol.
+    /// Requests of all clients of its trunk.
     Shared,
     /// One large request at a time: whose.
     Lane { tenant: SessionId },
+    /// Lent to one client, for what a server keeps for one connection alone.
+    Private { tenant: SessionId },
+    /// Was lent, and waits for the next.
+    Idle,
     /// Was shared; takes nothing new and closes when it is empty.
     Retiring,
+}
+
+impl Purpose {
+    /// Whether it is one client's for the time being.
+    pub(crate) fn is_lent(self) -> bool {
+        match self {
+            Purpose::Lane { .. } | Purpose::Private { .. } => true,
+            Purpose::Shared | Purpose::Idle | Purpose::Retiring => false,
+        }
+    }
 }
 
 /// How far the connection is.
@@ -95,7 +112,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub struct Pipe {
     pub(crate) addr: SocketAddr,
-    pub(crate) proto: Proto,
+    pub(crate) trunk: TrunkId,
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
     pub(crate) out: Queue,
@@ -118,10 +135,10 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn new(addr: SocketAddr, proto: Proto, purpose: Purpose, now: u64) -> Self {
+    pub(crate) fn new(addr: SocketAddr, trunk: TrunkId, purpose: Purpose, now: u64) -> Self {
         Pipe {
             addr,
-            proto,
+            trunk,
             purpose,
             state: State::Connecting,
             out: Queue::default(),
@@ -187,6 +204,8 @@ pub(crate) enum Fate {
     Uncertain,
     /// A part of its reply has reached the client already.
     Torn,
+    /// It was for this node alone.
+    Gone,
     /// Nobody waits for it.
     Nobody,
 }
@@ -200,6 +219,10 @@ impl Pipe {
             Work::Probe => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
+            Work::Errand { .. } => match ticket.resend {
+                Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
+                Resend::Yes | Resend::Never => Fate::Gone,
+            },
             Work::Whole | Work::Part { .. } => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
@@ -208,7 +231,3 @@ impl Pipe {
         }
     }
 }
-
-/// Which pipes lead to a node, by protocol.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shared(pub(crate) [Option<PipeId>; 2]);

@@ -84,12 +84,12 @@ impl Proxy {
     /// Sends a request to the node that another node named. The map is not touched: only the nodes' own
     /// views change it.
     fn elsewhere(&mut self, ticket: Ticket, frame: &[u8], addr: Option<SocketAddr>, asking: Asking) {
-        let Some(proto) = self.sessions.get(ticket.session).map(|session| session.proto) else {
+        let Some(trunk) = self.sessions.get(ticket.session).map(|session| session.trunk) else {
             return self.nobody_waits(&ticket);
         };
         let node = addr.and_then(|addr| self.topology.nodes().iter().position(|node| node.addr == addr));
         let way = match node {
-            Some(node) if ticket.tries < MAX_HOPS => self.way_to(NodeIndex(node as u16), proto),
+            Some(node) if ticket.tries < MAX_HOPS => self.way_to(NodeIndex(node as u16), trunk),
             Some(_) | None => {
                 self.learn();
                 Way::Later(self.now.steady + 5_000)
@@ -125,10 +125,11 @@ impl Proxy {
     }
 
     fn lost(&mut self, id: PipeId, why: &str) {
-        let Some(mut pipe) = self.pipes.remove(id) else { return };
-        self.link_failed(pipe.addr, why);
         self.unshare(id);
-        self.idle_lanes.retain(|lane| *lane != id);
+        let Some(mut pipe) = self.pipes.remove(id) else { return };
+        self.forget_uses(&pipe);
+        self.link_failed(pipe.addr, why);
+        self.idle.retain(|idle| *idle != id);
         std::mem::take(&mut pipe.waiting).into_iter().for_each(|session| self.lift(session));
         if let Some((client, _)) = pipe.stalled_by
             && let Some(session) = self.sessions.get_mut(client)
@@ -154,6 +155,7 @@ impl Proxy {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
                 (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
                 (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
                 (Fate::Uncertain, _) => {
                     self.add(Metric::Uncertain, 1);
@@ -166,7 +168,7 @@ impl Proxy {
     /// A request ends with an error of ours: for the client, or for the merge that it is a part of.
     pub(super) fn fail(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
         match ticket.work {
-            Work::Part { merge, part } => {
+            Work::Part { merge, part } | Work::Errand { merge, part } => {
                 let mut reply = Vec::new();
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
@@ -179,7 +181,7 @@ impl Proxy {
 
     /// The client of a request is gone: only a merge has to know.
     pub(super) fn nobody_waits(&mut self, ticket: &Ticket) {
-        if let Work::Part { merge, part } = ticket.work {
+        if let Work::Part { merge, part } | Work::Errand { merge, part } = ticket.work {
             self.merge_part(merge, part, b"-ERR nobody waits for this\r\n");
         }
     }

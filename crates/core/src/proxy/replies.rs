@@ -42,6 +42,7 @@ impl Proxy {
     fn replies(&mut self, id: PipeId, data: &[u8]) -> usize {
         let mut at = 0;
         loop {
+            at += self.express_replies(id, &data[at..]);
             let Some(pipe) = self.pipes.get_mut(id) else { return at };
             if pipe.stalled_by.is_some() {
                 return at;
@@ -99,13 +100,20 @@ impl Proxy {
                 (pipe.midway, pipe.scanned) = (true, 0);
                 true
             }
-            Work::Part { merge, part } if pipe.scanned > self.settings.merged => {
+            Work::Part { merge, part } | Work::Errand { merge, part }
+                if pipe.scanned > self.settings.merged =>
+            {
                 let limit = self.settings.merged as u64;
                 self.merge_too_large(merge, part, limit);
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
                 false
             }
-            Work::Whole | Work::Body | Work::Part { .. } | Work::Greeting | Work::Probe => false,
+            Work::Whole
+            | Work::Body
+            | Work::Part { .. }
+            | Work::Errand { .. }
+            | Work::Greeting
+            | Work::Probe => false,
         }
     }
 
@@ -140,7 +148,7 @@ impl Proxy {
                 self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
             }
             Work::Whole => self.deliver_whole(&ticket, reply),
-            Work::Part { merge, part } => self.merge_part(merge, part, reply),
+            Work::Part { merge, part } | Work::Errand { merge, part } => self.merge_part(merge, part, reply),
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),

@@ -3,7 +3,7 @@
 use super::forward::Admit;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Access, Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 
@@ -61,6 +61,10 @@ impl Proxy {
         let mut spans = std::mem::take(&mut self.spans);
         let mut at = 0;
         while at < bytes.len() {
+            at += self.express(id, &bytes[at..], &mut spans);
+            if at >= bytes.len() {
+                break;
+            }
             let Some(session) = self.sessions.get_mut(id) else { break };
             if session.stop.is_some() {
                 break;
@@ -144,7 +148,7 @@ impl Proxy {
             Lookup::Found(command) => command,
             Lookup::UnknownSubcommand(container) => {
                 let container = container.to_ascii_uppercase();
-                return self.refuse(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
+                return self.refuse_line(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
             }
             // `networking.c`, securityWarningCommand: a browser was made to speak to us.
             Lookup::Unknown if is_http(args.get(0)) => {
@@ -157,7 +161,7 @@ impl Proxy {
             }
             Lookup::Unknown => {
                 let shown: Vec<&[u8]> = args.iter().skip(1).take(20).collect();
-                return self.refuse(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
+                return self.refuse_line(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
             }
         };
         if !arity_ok(command, args.len()) {
@@ -169,7 +173,12 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
-        if session.refused_multi.is_some() {
+        if session.extra.is_some()
+            && let Some(admit) = self.by_mode(id, command, frame, args)
+        {
+            return admit;
+        }
+        if self.sessions.get(id).is_some_and(|session| session.refused_multi.is_some()) {
             return self.after_refused_multi(id, command, frame, args);
         }
         self.route(id, command, frame, args)
@@ -209,9 +218,11 @@ impl Proxy {
             Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
             Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
-            Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
+            Treat::AnyPrimary => self.forward(id, 0, frame, command.access),
+            Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
-            Treat::Every(fold) => self.every(id, command, fold, frame),
+            Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::Settings => self.settings(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
@@ -236,6 +247,15 @@ impl Proxy {
         let admit = self.reply_with(id, |writer| writer.error(error));
         if admit == Admit::Yes {
             self.counts[Metric::Errors as usize] += 1; // one that has to wait comes here again
+        }
+        admit
+    }
+
+    /// Answers with an error that shows the client's own bytes.
+    fn refuse_line(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
+        let admit = self.reply_with(id, |writer| writer.error_line(&error.line()));
+        if admit == Admit::Yes {
+            self.counts[Metric::Errors as usize] += 1;
         }
         admit
     }

@@ -3,6 +3,7 @@
 use super::PipeId;
 use super::buffer::{Pool, Queue};
 use super::stream::Stream;
+use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -48,9 +49,13 @@ pub struct Session {
     pub(crate) peer: SocketAddr,
     /// The address that the client dialled.
     pub(crate) local: SocketAddr,
+    /// The protocol of its replies: its trunk's.
     pub(crate) proto: Proto,
+    pub(crate) trunk: TrunkId,
     pub(crate) known: Known,
     pub(crate) about: Option<Box<About>>,
+    /// What few clients have.
+    pub(crate) extra: Option<Box<Extra>>,
     /// When it came and when it last asked, in microseconds.
     pub(crate) since: u64,
     pub(crate) active: u64,
@@ -75,6 +80,8 @@ pub struct Session {
     head: u32,
     pub(crate) out: Queue,
     stash: Stash,
+    /// Whether `out` ends inside of a reply.
+    mid_reply: bool,
     pub(crate) dirty: bool,
     pub(crate) to_resume: bool,
     /// Pipes that are not read because this client does not read.
@@ -89,6 +96,13 @@ pub(crate) struct About {
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
+}
+
+/// What is kept for a client that does more than ask and be answered: idle clients stay small.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// Messages that wait for the end of the reply that is being passed on.
+    messages: Vec<u8>,
 }
 
 /// Replies that came before their turn.
@@ -122,8 +136,10 @@ impl Session {
             peer,
             local,
             proto: Proto::Two,
+            trunk: TrunkId::NONE,
             known,
             about: None,
+            extra: None,
             since: now,
             active: now,
             last_command: "NULL",
@@ -140,6 +156,7 @@ impl Session {
             head: 0,
             out: Queue::default(),
             stash: Stash::default(),
+            mid_reply: false,
             dirty: false,
             to_resume: false,
             stalls: 0,
@@ -180,12 +197,40 @@ impl Session {
         if !bytes.is_empty() {
             self.out.push(bytes, pool);
         }
+        self.mid_reply |= end == End::No && !bytes.is_empty();
         if end == End::Yes {
             self.head = self.head.wrapping_add(1);
+            if self.mid_reply {
+                self.end_reply(pool);
+            }
             if !self.stash.entries.is_empty() {
                 self.stash.entries.pop_front();
                 self.unstash(pool);
             }
+        }
+    }
+
+    /// Hands on a message that is no reply (a push, or a message to a subscriber): between two replies.
+    pub(crate) fn announce(&mut self, message: &[u8], pool: &mut Pool) {
+        if self.mid_reply {
+            self.extra.get_or_insert_default().messages.extend_from_slice(message);
+        } else {
+            self.out.push(message, pool);
+        }
+    }
+
+    /// Bytes of messages that wait for the end of a reply.
+    pub(crate) fn unannounced(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.messages.len())
+    }
+
+    /// A reply that was passed on in pieces is whole: messages that came meanwhile may follow.
+    fn end_reply(&mut self, pool: &mut Pool) {
+        self.mid_reply = false;
+        if let Some(extra) = &mut self.extra
+            && !extra.messages.is_empty()
+        {
+            self.out.push(&std::mem::take(&mut extra.messages), pool);
         }
     }
 
@@ -204,7 +249,9 @@ impl Session {
                         self.out.push(&bytes, pool);
                     }
                     self.stash.live -= bytes.len();
-                    if *end == End::No {
+                    let more = *end == End::No;
+                    self.mid_reply |= more && !bytes.is_empty();
+                    if more {
                         self.stash.entries[0] = Entry::Waiting;
                         break;
                     }
@@ -325,6 +372,21 @@ mod tests {
         assert_eq!((out(&session).as_str(), session.is_head(second)), ("1xy", true));
         session.take(second, b"z", End::Yes, &mut pool);
         assert_eq!((out(&session).as_str(), session.under_way(), session.stashed()), ("1xyz3", 0, 0));
+    }
+
+    #[test]
+    fn a_message_waits_for_the_end_of_a_reply() {
+        let (mut session, mut pool) = (session(), Pool::default());
+        let (first, second) = (session.admit(), session.admit());
+        session.announce(b"<", &mut pool);
+        session.take(second, b"x", End::No, &mut pool);
+        session.announce(b"=", &mut pool);
+        session.take(first, b"1", End::Yes, &mut pool);
+        session.announce(b"!", &mut pool);
+        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1x", 1));
+        session.take(second, b"y", End::Yes, &mut pool);
+        session.announce(b">", &mut pool);
+        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1xy!>", 0));
     }
 
     #[test]

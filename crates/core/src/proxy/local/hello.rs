@@ -61,11 +61,15 @@ impl Proxy {
             return Admit::Stopped;
         }
         session.known = Known::Yes;
-        session.proto = hello.proto.unwrap_or(session.proto);
         if let Some(name) = hello.name {
             session.about.get_or_insert_with(Box::<About>::default).name = name.to_vec();
         }
-        let (number, proto, version) = (session.number, session.proto, self.version.clone());
+        let (number, proto) = (session.number, hello.proto.unwrap_or(session.proto));
+        if proto != session.proto {
+            let trunk = self.shared_trunk(proto, None);
+            self.join_trunk(id, trunk);
+        }
+        let version = self.version.clone();
         self.reply_with(id, |out| {
             out.map(7);
             out.bulk(b"server");

@@ -37,6 +37,9 @@ impl Proxy {
             Local::ClusterInfo => self.cluster_info(id),
             Local::ClusterKeyslot => self.cluster_keyslot(id, args),
             Local::ClusterMyid => self.cluster_myid(id),
+            Local::ClusterLinks => self.reply_with(id, |out| out.array(0)),
+            Local::ClusterReplicas => self.cluster_replicas(id, args),
+            Local::ClusterFailureReports => self.cluster_failure_reports(id, args),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
             Local::Evenkeel => self.evenkeel(id, args),
         }
@@ -92,11 +95,11 @@ impl Proxy {
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)
         {
-            session.proto = Proto::Two;
             session.known = if locked { Known::No } else { Known::Yes };
             if let Some(about) = &mut session.about {
                 about.name.clear();
             }
+            self.join_trunk(id, self.base[0]);
         }
         admit
     }
@@ -104,6 +107,12 @@ impl Proxy {
     fn evenkeel(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
         if args.get(1).eq_ignore_ascii_case(b"metrics") && args.len() == 2 {
             return self.gather(id, Gather::Metrics);
+        }
+        if args.get(1).eq_ignore_ascii_case(b"node") {
+            return self.evenkeel_node(id, args);
+        }
+        if args.get(1).eq_ignore_ascii_case(b"nodes") && args.len() == 2 {
+            return self.evenkeel_nodes(id);
         }
         if args.get(1).eq_ignore_ascii_case(b"help") && args.len() == 2 {
             return self.reply_with(id, |out| {
@@ -113,6 +122,10 @@ impl Proxy {
                         "EVENKEEL <subcommand>. Subcommands are:",
                         "METRICS",
                         "    The gateway's counters and latencies as JSON.",
+                        "NODE <id|address|port> <command> [<arg> ...]",
+                        "    Send a command to one node, and its reply back as it is.",
+                        "NODES",
+                        "    The nodes: id, address, role and slots.",
                         "HELP",
                         "    Print this help.",
                     ],
