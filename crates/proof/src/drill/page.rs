@@ -122,7 +122,7 @@ fn card(drill: &DrillReport) -> Markup {
                 (course(drill, worst, run))
                 @if drill.runs.len() > 1 {
                     details {
-                        summary { "The other " (drill.runs.len() - 1) " runs" }
+                        summary { @if drill.runs.len() == 2 { "The other run" } @else { "The other " (drill.runs.len() - 1) " runs" } }
                         @for (at, run) in drill.runs.iter().enumerate().filter(|(at, _)| *at != worst) {
                             (course(drill, at, run))
                         }
@@ -216,7 +216,8 @@ fn method(report: &Report) -> Markup {
                 }
                 li {
                     "A wait is the time that one client was without a right answer; it counts the load's own pause of 2 ms. "
-                    "The same before the fault is the noise of this machine; it is allowed on top of what is promised."
+                    "The same before the fault is the noise of this machine; twice that is allowed on top of what is promised, \
+                     since the time after the fault is the longer one."
                 }
                 li { "The fault comes at a random moment. Times of several runs are median (least–most)." }
                 li { "UNCERTAIN tells the client that its write may or may not have been applied. It is never sent twice." }

@@ -86,11 +86,19 @@ fn word(drill: &DrillReport) -> &'static str {
     }
 }
 
-/// `14 ms (10–19)`, or one figure where all are the same
+/// `14 (10–19) ms`, or one figure where all are the same
 pub(crate) fn spread(spread: Option<Spread>) -> String {
     let Some(Spread { median, least, most }) = spread else { return "–".to_owned() };
-    let time = |ms: f64| units::seconds(ms / 1e3);
-    if least == most { time(median) } else { format!("{} ({}–{})", time(median), time(least), time(most)) }
+    let (unit, factor) = if most < 1e3 { ("ms", 1.0) } else { ("s", 1e-3) };
+    let figure = |ms: f64| match ms * factor {
+        figure @ 99.95.. => format!("{figure:.0}"),
+        figure @ 9.995.. if unit == "ms" => format!("{figure:.0}"),
+        figure => format!("{figure:.1}"),
+    };
+    match (figure(least), figure(most)) {
+        (least, most) if least == most => format!("{most} {unit}"),
+        (least, most) => format!("{} ({least}–{most}) {unit}", figure(median)),
+    }
 }
 
 /// `12 UNCERTAIN, 3 OOM`
@@ -136,7 +144,8 @@ mod tests {
     #[test]
     fn figures_are_short() {
         assert_eq!(spread(Spread::of([14.0])), "14 ms");
-        assert_eq!(spread(Spread::of([19.0, 10.0, 14.0])), "14 ms (10 ms–19 ms)");
+        assert_eq!(spread(Spread::of([19.2, 9.3, 14.0])), "14 (9.3–19) ms");
+        assert_eq!(spread(Spread::of([4_020.0, 380.0])), "2.2 (0.4–4.0) s");
         assert_eq!(spread(None), "–");
         assert_eq!(errors(&BTreeMap::from([("OOM".to_owned(), 1200)])), "1,200 OOM");
     }
