@@ -148,7 +148,7 @@ impl Proxy {
 
     /// Sends a request wherever its slot's primary is now, or holds it.
     pub(super) fn dispatch(&mut self, ticket: Ticket, frame: &[u8]) {
-        let Some(trunk) = self.sessions.get(ticket.session).map(|session| session.trunk) else {
+        let Some(trunk) = self.trunk_of(&ticket) else {
             return self.nobody_waits(&ticket);
         };
         match self.way(ticket.slot, trunk) {

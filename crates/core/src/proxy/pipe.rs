@@ -47,9 +47,27 @@ pub(crate) enum Work {
     Block(Block),
     /// The answer to WATCH.
     Watch,
+    /// The answer to a question about a request that waits for it.
+    Inquiry(super::inquiry::Desk),
 }
 
 impl Work {
+    /// Whether it is a client's request, or a part of one, that goes to a slot's primary in the order of that client's
+    /// requests (see `order`).
+    #[inline]
+    pub(crate) fn is_ordered(self) -> bool {
+        match self {
+            Work::Whole | Work::Part { .. } | Work::Block(_) => true,
+            Work::Errand { .. }
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Inquiry(_) => false,
+        }
+    }
+
     /// What it is when it is asked again.
     pub(crate) fn afresh(self) -> Work {
         match self {
@@ -61,7 +79,8 @@ impl Work {
             | Work::Nobody
             | Work::Probe
             | Work::Body
-            | Work::Watch => self,
+            | Work::Watch
+            | Work::Inquiry(_) => self,
         }
     }
 }
@@ -249,7 +268,7 @@ impl Pipe {
                 Resend::Yes | Resend::Never => Fate::Gone,
             },
             Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
-            Work::Whole | Work::Part { .. } | Work::Block(_) => match ticket.resend {
+            Work::Whole | Work::Part { .. } | Work::Block(_) | Work::Inquiry(_) => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Never => Fate::Again,

@@ -125,7 +125,8 @@ impl Proxy {
             | Work::Greeting
             | Work::Probe
             | Work::Block(_)
-            | Work::Watch => false,
+            | Work::Watch
+            | Work::Inquiry(_) => false,
         }
     }
 
@@ -145,7 +146,8 @@ impl Proxy {
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver && matches!(judged, Some(Work::Whole | Work::Part { .. }))
+                    if verdict != Verdict::Deliver
+                        && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
                     {
                         return self.redirect(id, verdict);
                     }
@@ -170,6 +172,7 @@ impl Proxy {
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
+            Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
             Work::Watch => self.watched(id, &ticket, reply),
             Work::Block(_) => {} // they went their way above

@@ -177,6 +177,10 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
+        if let Some(admit) = self.at_gate(id, command, args) {
+            return admit;
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
         {
@@ -237,6 +241,19 @@ impl Proxy {
         write(&mut Writer::new(&mut reply, proto));
         self.deliver(id, seq, self.now.steady, &reply, End::Yes);
         self.scratch = reply;
+        Admit::Yes
+    }
+
+    /// Answers with a reply that is there already, in its turn.
+    pub(super) fn pass_on(&mut self, id: SessionId, reply: &[u8]) -> Admit {
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if let Some(stop) = super::forward::full(session) {
+            session.stop = Some(stop);
+            return Admit::Stopped;
+        }
+        let seq = session.admit();
+        self.counts[Metric::Errors as usize] += u64::from(reply.first() == Some(&b'-'));
+        self.deliver(id, seq, self.now.steady, reply, End::Yes);
         Admit::Yes
     }
 

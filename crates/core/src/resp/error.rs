@@ -64,6 +64,10 @@ pub enum ErrorReply<'a> {
     NoAuth,
     /// Wrong user name or password.
     WrongPass,
+    /// A user may not do this: the text of a node's ACL DRYRUN.
+    NoPerm(&'a [u8]),
+    /// A user may not use this command (lower-case full name).
+    NoPermCommand(&'a str),
     /// AUTH without a password being set.
     AuthNotNeeded,
     /// HELLO with a version other than 2 or 3.
@@ -173,6 +177,10 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::NoAuth => out.write_str("NOAUTH Authentication required."),
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
+            }
+            ErrorReply::NoPerm(said) => no_permission(out, said),
+            ErrorReply::NoPermCommand(name) => {
+                write!(out, "NOPERM this user has no permissions to run the '{name}' command")
             }
             ErrorReply::AuthNotNeeded => out.write_str(
                 "ERR AUTH <password> called without any password configured for the default user. \
@@ -333,6 +341,21 @@ fn unknown_command(name: &[u8], args: &[&[u8]]) -> Vec<u8> {
 fn shown_bytes(bytes: &[u8], most: usize) -> Vec<u8> {
     let text = bytes.iter().take(most).take_while(|byte| **byte != 0);
     text.map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
+}
+
+/// ACL DRYRUN names the key or channel that is refused, the command itself does not (`acl.c`: `getAclErrorMessage`).
+fn no_permission(out: &mut fmt::Formatter<'_>, said: &[u8]) -> fmt::Result {
+    let text = Printable(said).to_string();
+    let text = text.strip_prefix("This user").map_or(text.clone(), |rest| format!("this user{rest}"));
+    match text.split_once(" to access the '") {
+        Some((who, what)) if what.ends_with("' key") => {
+            write!(out, "NOPERM {who} to access one of the keys used as arguments")
+        }
+        Some((who, what)) if what.ends_with("' channel") => {
+            write!(out, "NOPERM {who} to access one of the channels used as arguments")
+        }
+        Some(_) | None => write!(out, "NOPERM {text}"),
+    }
 }
 
 /// Bytes of a client as text that cannot break a reply line: CR and LF become spaces, as the server does it.
