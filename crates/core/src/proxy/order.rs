@@ -37,7 +37,7 @@ impl Proxy {
                     session.first_sent += 1;
                 }
             }
-            Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Errand { .. } => {}
+            Work::Greeting | Work::Run | Work::Nobody | Work::Probe | Work::Body | Work::Errand { .. } => {}
         }
     }
 
@@ -58,7 +58,7 @@ impl Proxy {
                     session.first_sent -= 1;
                 }
             }
-            Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Errand { .. } => {}
+            Work::Greeting | Work::Run | Work::Nobody | Work::Probe | Work::Body | Work::Errand { .. } => {}
         }
     }
 

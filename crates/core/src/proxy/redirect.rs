@@ -173,7 +173,7 @@ impl Proxy {
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
-            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {
+            Work::Whole | Work::Greeting | Work::Run | Work::Nobody | Work::Probe | Work::Body => {
                 self.deliver_error(ticket, error);
             }
         }
