@@ -31,6 +31,7 @@ pub(crate) async fn act(
     let target = wanted(step.node())?;
     match step {
         Step::Start { node } => engine.start(node).await.map_err(|error| error.to_string()),
+        Step::Kill { node } => engine.kill(node).map_err(|error| error.to_string()),
         Step::SetAside { node } => engine.set_aside(node).map_err(|error| error.to_string()),
         Step::Promote { by: Promotion::Takeover, .. } => {
             run(eyes, target, &cluster(&["FAILOVER", "TAKEOVER"])).await

@@ -14,6 +14,7 @@ mod gatewatch;
 pub mod home;
 mod journal;
 mod observe;
+mod pulse;
 mod reconcile;
 mod report;
 pub mod server;
@@ -82,7 +83,7 @@ impl Control {
         let (stop, stopped) = watch::channel(false);
         let gateways = gateways.into_iter().map(watch_in_background).collect();
         let looping = Loop {
-            eyes: Eyes::new(&desired, home.secrets().node_password.clone(), now),
+            eyes: Eyes::new(&desired, home.secrets().node_password.clone(), engine.nudge(), now),
             desired,
             engine: Arc::clone(&engine),
             journal: Journal::open(home.journal_path()),

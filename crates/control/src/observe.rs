@@ -4,6 +4,7 @@
 //! node, and never takes silence for death: that is only said of processes, by the engine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::plan::{
@@ -11,9 +12,11 @@ use evenkeel_core::plan::{
 };
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, RedisResult};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::engine::Body;
+use crate::pulse::Pulses;
 use crate::vitals::Vitals;
 
 /// How long a node may take to answer.
@@ -25,6 +28,7 @@ pub(crate) struct Eyes {
     password: String,
     since: u64,
     nodes: BTreeMap<NodeName, Eye>,
+    pulses: Pulses,
 }
 
 /// What one look showed.
@@ -50,9 +54,11 @@ impl std::fmt::Debug for Eye {
 }
 
 impl Eyes {
-    pub(crate) fn new(desired: &Desired, password: String, now: u64) -> Eyes {
+    /// `nudge` is told when a server hangs.
+    pub(crate) fn new(desired: &Desired, password: String, nudge: Arc<Notify>, now: u64) -> Eyes {
         let nodes = desired.nodes.iter().map(|wanted| (wanted.name.clone(), Eye::default())).collect();
-        Eyes { password, since: now, nodes }
+        let pulses = Pulses::new(password.clone(), desired.hang.duration(), nudge);
+        Eyes { password, since: now, nodes, pulses }
     }
 
     /// Asks every running node at once.
@@ -62,6 +68,7 @@ impl Eyes {
         bodies: &BTreeMap<NodeName, Body>,
         now: impl Fn() -> u64,
     ) -> Look {
+        self.pulses.attend(desired, bodies);
         let mut asked = JoinSet::new();
         for wanted in &desired.nodes {
             let Some(eye) = self.nodes.get_mut(&wanted.name) else { continue };
@@ -69,10 +76,15 @@ impl Eyes {
                 Some(Process::Running { pid }) => {
                     let (wanted, pid) = (wanted.clone(), *pid);
                     let (connection, password) = (eye.connection.take(), self.password.clone());
+                    let lost = self.pulses.lost(&wanted.name);
                     asked.spawn(async move {
-                        let answer =
-                            tokio::time::timeout(PATIENCE, ask(&wanted, pid, connection, &password)).await;
-                        (wanted.name, answer.unwrap_or_else(|_| Err("it took longer than 300 ms".to_owned())))
+                        let answer = tokio::select! {
+                            biased;
+                            answer = ask(&wanted, pid, connection, &password) => answer,
+                            () = lost => Err("it does not answer pings".to_owned()),
+                            () = tokio::time::sleep(PATIENCE) => Err("it took longer than 300 ms".to_owned()),
+                        };
+                        (wanted.name, answer)
                     });
                 }
                 Some(Process::Absent | Process::Exited { .. }) | None => *eye = Eye::default(),
@@ -101,9 +113,9 @@ impl Eyes {
             let answer = answers.remove(&wanted.name).unwrap_or_else(silent);
             let eye = self.nodes.get(&wanted.name);
             let (won_at, forced_at) = eye.map_or((None, None), |eye| (eye.won_at, eye.forced_at));
-            look.observed
-                .nodes
-                .insert(wanted.name.clone(), Seen { process, disk, answer, won_at, forced_at });
+            let silence = self.pulses.silence(&wanted.name);
+            let seen = Seen { process, disk, answer, silence, won_at, forced_at };
+            look.observed.nodes.insert(wanted.name.clone(), seen);
         }
         look
     }

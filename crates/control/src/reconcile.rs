@@ -235,7 +235,7 @@ fn state(seen: &Seen) -> String {
 
 fn level(step: &Step) -> Level {
     match step {
-        Step::Promote { .. } | Step::SetAside { .. } => Level::Warning,
+        Step::Promote { .. } | Step::Kill { .. } | Step::SetAside { .. } => Level::Warning,
         Step::Start { .. }
         | Step::Forget { .. }
         | Step::SetEpoch { .. }

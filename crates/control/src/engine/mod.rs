@@ -27,6 +27,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a node's server. That it runs shows in [`Engine::bodies`], that it works in its answers.
     fn start(&self, node: &NodeName) -> impl Future<Output = Result<(), EngineError>> + Send;
 
+    /// Ends a node's server at once. That it has ended shows in [`Engine::bodies`].
+    fn kill(&self, node: &NodeName) -> Result<(), EngineError>;
+
     /// Moves the data of a dead node's server out of the way, in place of what was set aside before.
     fn set_aside(&self, node: &NodeName) -> Result<(), EngineError>;
 

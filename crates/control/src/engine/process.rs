@@ -216,6 +216,14 @@ impl Engine for ProcessEngine {
         started
     }
 
+    fn kill(&self, node: &NodeName) -> Result<(), EngineError> {
+        let nodes = lock(&self.nodes);
+        let place = nodes.get(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
+        let Some(handle) = &place.handle else { return Ok(()) };
+        let sent = pidfd_send_signal(handle.get_ref(), Signal::KILL);
+        sent.map_err(|error| system(format!("end the server of {node}"), error.into()))
+    }
+
     fn set_aside(&self, node: &NodeName) -> Result<(), EngineError> {
         let mut nodes = lock(&self.nodes);
         let place = nodes.get_mut(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;

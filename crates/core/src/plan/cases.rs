@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use super::{
     Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink,
-    PeerRole, Plan, Process, Promotion, Rung, Seen, Slots, State, Step, Wanted, judge, plan,
+    PeerRole, Plan, Process, Promotion, Rung, Seen, Silence, Slots, State, Step, Wanted, judge, plan,
 };
-use crate::config::Millis;
+use crate::config::{Millis, Persistence};
 
 const NOW: u64 = 1_000_000;
 
@@ -44,7 +44,14 @@ fn line(at: usize, viewer: usize) -> Peer {
 impl Moment {
     fn calm() -> Moment {
         let nodes = (0..6).map(|at| Wanted { name: name(at), addr: addr(at) }).collect();
-        let desired = Desired { nodes, shards: 3, replicas: 1, node_timeout: Millis(5_000) };
+        let desired = Desired {
+            nodes,
+            shards: 3,
+            replicas: 1,
+            node_timeout: Millis(5_000),
+            hang: Millis(400),
+            persistence: Persistence::Aof,
+        };
         let seen = |at: usize| Seen {
             process: Process::Running { pid: 1 },
             disk: Disk::Kept,
@@ -56,6 +63,7 @@ impl Moment {
                 keys: 10,
                 view: (0..6).map(|peer| line(peer, at)).collect(),
             })),
+            silence: None,
             won_at: None,
             forced_at: None,
         };
@@ -89,6 +97,13 @@ impl Moment {
         self
     }
 
+    /// Runs, owes answers, and has done nothing for a while.
+    fn hung(mut self, at: usize, still: u64) -> Moment {
+        self = self.silent(at);
+        self.seen(at).silence = Some(Silence { pings: 1 + still as u32 / 80, owed: still, still });
+        self
+    }
+
     fn plan(&self) -> Plan {
         plan(&self.desired, &self.observed, NOW)
     }
@@ -110,6 +125,10 @@ fn takeover(at: usize) -> Step {
 
 fn force(at: usize) -> Step {
     Step::Promote { node: name(at), by: Promotion::Force }
+}
+
+fn kill(at: usize) -> Step {
+    Step::Kill { node: name(at) }
 }
 
 fn start(at: usize) -> Step {
@@ -154,6 +173,51 @@ fn a_dead_primary_is_replaced_first_and_started_when_the_others_know() {
 fn silence_is_not_death() {
     assert_eq!(Moment::calm().silent(0).steps(), []);
     assert_eq!(Moment::calm().silent(3).steps(), []);
+}
+
+#[test]
+fn a_hung_server_is_ended_once_it_did_nothing_for_long_enough() {
+    assert!(Moment::calm().hung(0, 399).plan().steps.is_empty());
+    let hung = Moment::calm().hung(0, 400);
+    assert_eq!(hung.steps(), [kill(0)]);
+    assert!(
+        hung.plan().steps[0]
+            .because
+            .contains("owes 6 pings an answer and has done nothing for 400 ms; d is in sync")
+    );
+    assert_eq!(Moment::calm().hung(3, 400).steps(), [kill(3)], "a replica too");
+    let mut never = Moment::calm().hung(0, 9_000);
+    never.desired.hang = Millis(0);
+    assert_eq!(never.steps(), []);
+}
+
+#[test]
+fn a_server_that_computes_is_not_ended() {
+    let mut moment = Moment::calm().hung(0, 9_000);
+    moment.seen(0).silence = Some(Silence { pings: 99, owed: 9_000, still: 80 });
+    assert_eq!(moment.steps(), []);
+}
+
+#[test]
+fn a_hung_primary_whose_end_would_cost_more_than_its_silence_is_left_alone() {
+    let stale = |still, persistence| {
+        let mut moment = Moment::calm().hung(0, still);
+        moment.desired.persistence = persistence;
+        moment.facts(3).duty = Duty::Replica { of: id(0), link: Link::Down { since_s: 60 } };
+        moment
+    };
+    assert!(stale(4_999, Persistence::Aof).waits().contains("no replica that is in sync could take over"));
+    assert_eq!(stale(5_000, Persistence::Aof).steps(), [kill(0)]);
+    assert!(stale(9_000, Persistence::None).waits().contains("no replica that is in sync could take over"));
+    let two = |still| Moment::calm().hung(0, still).hung(1, still);
+    assert!(two(4_999).waits().contains("no majority of the primaries sees its replica d"));
+    assert_eq!(two(5_000).steps(), [kill(0), kill(1)]);
+}
+
+#[test]
+fn when_most_servers_are_silent_the_machine_stands_still() {
+    let most = (0..4).fold(Moment::calm(), |moment, at| moment.hung(at, 9_000));
+    assert!(most.waits().contains("so do most others"));
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //!                └─ nothing ─────────────────────────────────────► start in place
 //! ```
 
+use super::hang::end_hung;
 use super::picture::{Picture, Standing};
 use super::{
     Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion,
@@ -30,6 +31,7 @@ const IN_VAIN: u32 = 3;
 const PAUSES: (u64, u64) = (500, 30_000);
 
 pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
+    end_hung(picture, plan);
     for (wanted, seen) in picture.nodes().filter(|(_, seen)| seen.is_dead()) {
         match picture.standing(wanted.addr, None) {
             Standing::Owner { id, slots } => {
@@ -179,7 +181,7 @@ fn elect(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Want
 }
 
 /// Who can say that a take-over without votes is safe.
-enum Court {
+pub(super) enum Court {
     /// A majority of the primaries answers and sees the replica.
     Majority,
     /// No primary is hidden: each one answers or is proven dead.
@@ -188,7 +190,7 @@ enum Court {
     Unknown,
 }
 
-fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
+pub(super) fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
     let electorate: Vec<&Peer> = facts.view.iter().filter(|peer| !peer.slots.is_empty()).collect();
     let sees = |voter: &Facts| {
         voter.line(replica).is_some_and(|peer| peer.link == PeerLink::Up && peer.mark != Mark::Failed)

@@ -9,12 +9,14 @@
 //!   scale     more or fewer shards and replicas               (has no rung yet)
 //!   upgrade   one node after the other, replicas first        (has no rung yet)
 //!   create    epochs, slots, MEET, REPLICATE                  create.rs
-//!   heal      replace dead primaries, restart what is dead    heal.rs
+//!   heal      end what hangs, replace dead primaries,         hang.rs, heal.rs
+//!             restart what is dead
 //! ```
 
 #[cfg(test)]
 mod cases;
 mod create;
+mod hang;
 mod heal;
 mod judge;
 mod picture;
@@ -28,7 +30,7 @@ use std::net::SocketAddr;
 pub use crate::topology::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, SLOTS, Slots, ViewError, parse_view};
 pub use judge::{Judgement, judge};
 
-use crate::config::{Config, Millis};
+use crate::config::{Config, Millis, Persistence};
 use picture::Picture;
 
 /// Name of a node in this deployment, e.g. `node-7001`.
@@ -46,6 +48,10 @@ pub struct Desired {
     pub replicas: usize,
     /// The servers' own time-out.
     pub node_timeout: Millis,
+    /// How long a server may do nothing while it owes answers; 0 for ever.
+    pub hang: Millis,
+    /// What the servers keep on disk.
+    pub persistence: Persistence,
 }
 
 /// A node that should exist.
@@ -75,6 +81,8 @@ pub struct Seen {
     pub disk: Disk,
     /// Its own answers.
     pub answer: Answer,
+    /// The pings that it owes an answer to.
+    pub silence: Option<Silence>,
     /// When this process was last seen to become a primary.
     pub won_at: Option<u64>,
     /// When it was last asked to become a primary by an election.
@@ -100,6 +108,17 @@ pub enum Process {
         /// How many times in a row it ended without ever having answered.
         failures: u32,
     },
+}
+
+/// Pings without an answer, from a process that has answered before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// How many.
+    pub pings: u32,
+    /// Since the first of them, in milliseconds.
+    pub owed: u64,
+    /// For how much of that, up to now, the process did not even compute.
+    pub still: u64,
 }
 
 /// What a dead node's disk holds.
@@ -227,6 +246,11 @@ pub enum Step {
         /// Which.
         node: NodeName,
     },
+    /// End a server that hangs, so that there is proof of its death.
+    Kill {
+        /// Which.
+        node: NodeName,
+    },
     /// Move data that cannot be read out of the way (it is kept), so that the node can copy its shard anew.
     SetAside {
         /// Which.
@@ -315,6 +339,8 @@ impl Desired {
             shards: config.cluster.shards.into(),
             replicas: config.cluster.replicas.into(),
             node_timeout: config.cluster.node_timeout,
+            hang: config.cluster.hang,
+            persistence: config.cluster.persistence,
         }
     }
 }
@@ -338,6 +364,7 @@ impl Step {
     pub fn node(&self) -> &NodeName {
         match self {
             Step::Start { node }
+            | Step::Kill { node }
             | Step::SetAside { node }
             | Step::Promote { node, .. }
             | Step::Forget { node, .. }
@@ -359,6 +386,7 @@ impl fmt::Display for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Start { .. } => out.write_str("start the server"),
+            Step::Kill { .. } => out.write_str("end the server that hangs"),
             Step::SetAside { .. } => out.write_str("set its data aside"),
             Step::Promote { by: Promotion::Takeover, .. } => out.write_str("promote by takeover"),
             Step::Promote { by: Promotion::Force, .. } => out.write_str("promote by election"),

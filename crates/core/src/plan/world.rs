@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use super::{
     Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink,
-    PeerRole, Process, Promotion, Seen, Slots, State, Step, Wanted, judge, plan,
+    PeerRole, Process, Promotion, Seen, Silence, Slots, State, Step, Wanted, judge, plan,
 };
 use crate::config::{Millis, Persistence};
 
@@ -30,7 +30,10 @@ struct Model {
     id: u64,
     process: Process,
     since: u64,
+    hung_from: u64,
     hung_until: u64,
+    /// It computes while it hangs.
+    busy: bool,
     view: BTreeMap<u64, Known>,
     data: u64,
     disk: u64,
@@ -59,12 +62,21 @@ impl World {
         let count = shards * (1 + replicas);
         let nodes =
             (0..count).map(|at| Wanted { name: NodeName(format!("n{at:02}")), addr: addr(at) }).collect();
-        let desired = Desired { nodes, shards, replicas, node_timeout: Millis(TIMEOUT) };
+        let desired = Desired {
+            nodes,
+            shards,
+            replicas,
+            node_timeout: Millis(TIMEOUT),
+            hang: Millis(400),
+            persistence,
+        };
         let model = |at: usize| Model {
             id: at as u64 + 1,
             process: Process::Absent,
             since: 0,
+            hung_from: 0,
             hung_until: 0,
+            busy: false,
             view: BTreeMap::from([(at as u64 + 1, Known { at, of: None, epoch: 0, slots: Slots::none() })]),
             data: 0,
             disk: 0,
@@ -136,12 +148,20 @@ impl World {
                 process: node.process.clone(),
                 disk,
                 answer,
+                silence: self.silence(at),
                 won_at: node.won_at,
                 forced_at: node.forced_at,
             }
         };
         let nodes = (0..self.nodes.len()).map(|at| (self.desired.nodes[at].name.clone(), seen(at))).collect();
         Observed { since: self.began, nodes }
+    }
+
+    fn silence(&self, at: usize) -> Option<Silence> {
+        let node = &self.nodes[at];
+        let owed = self.now.saturating_sub(node.hung_from);
+        let hangs = self.up(at) && node.hung_until > self.now && owed > 0;
+        hangs.then(|| Silence { pings: owed as u32 / 80, owed, still: if node.busy { 0 } else { owed } })
     }
 
     fn facts(&self, at: usize) -> Facts {
@@ -340,11 +360,17 @@ impl World {
 
     fn act(&mut self, step: &Step) {
         let at = self.at(step.node());
-        if !matches!(step, Step::Start { .. } | Step::SetAside { .. }) && !self.lively(at) {
+        if !matches!(step, Step::Start { .. } | Step::Kill { .. } | Step::SetAside { .. }) && !self.lively(at)
+        {
             return;
         }
         match step {
             Step::Start { .. } => self.start(at),
+            Step::Kill { .. } => {
+                let hangs = self.nodes[at].hung_until + TICK > self.now && !self.nodes[at].busy;
+                self.check(hangs, "a server that works is ended");
+                self.kill(at);
+            }
             Step::SetAside { .. } => {
                 self.check(!self.up(at), "the data of a running server is moved");
                 let owned: Vec<_> = (0..self.nodes.len()).filter(|other| self.lively(*other)).collect();
@@ -467,8 +493,10 @@ impl World {
             }),
             7 | 8 => {
                 let until = now + 200 + self.below(4_000);
-                self.nodes[at].hung_until = until;
-                self.say(format!("n{at:02} hangs until {}", until - self.began));
+                (self.nodes[at].hung_from, self.nodes[at].hung_until) = (now, until);
+                self.nodes[at].busy = self.below(3) == 0;
+                let how = if self.nodes[at].busy { "computes" } else { "hangs" };
+                self.say(format!("n{at:02} {how} until {}", until - self.began));
             }
             9 => {
                 self.say("control starts again".into());
@@ -512,6 +540,7 @@ impl World {
     fn kill(&mut self, at: usize) {
         if self.up(at) {
             self.say(format!("n{at:02} is killed"));
+            self.nodes[at].hung_until = 0;
             self.nodes[at].process =
                 Process::Exited { at: self.now, how: "was killed by signal 9".into(), failures: 0 };
         }
