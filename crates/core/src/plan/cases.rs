@@ -234,24 +234,48 @@ fn primaries_that_die_together_are_all_replaced_when_nobody_is_hidden() {
 }
 
 #[test]
-fn with_a_primary_that_nobody_can_ask_the_primaries_vote() {
+fn with_a_primary_that_nobody_can_ask_the_primaries_vote_and_a_vote_without_result_is_overruled() {
     let mut moment = Moment::calm().dead(0, Disk::Kept).silent(1);
     assert_eq!(moment.steps(), [force(3)]);
+    moment.seen(3).forced_at = Some(NOW - 249);
+    assert!(moment.waits().contains("the primaries vote"));
+    moment.seen(3).forced_at = Some(NOW - 250);
+    assert_eq!(moment.steps(), [takeover(3)]);
+    assert!(moment.plan().steps[0].because.contains("the election has no result after 250 ms"));
+}
+
+#[test]
+fn one_decision_for_a_shard_at_a_time() {
+    // e copies a too: d was asked, e is the better one by now
+    let mut moment = Moment::calm().dead(0, Disk::Kept).silent(1);
+    moment.facts(4).duty = Duty::Replica { of: id(0), link: Link::Up };
+    moment.facts(4).offset = 200;
+    assert_eq!(moment.steps(), [force(4)]);
+    moment.seen(3).forced_at = Some(NOW - 100);
+    assert!(moment.waits().contains("the primaries vote"));
+}
+
+#[test]
+fn an_election_is_not_overruled_while_a_replica_that_may_have_won_is_silent() {
+    let mut moment = Moment::calm().dead(0, Disk::Kept).silent(1).silent(4);
+    for viewer in [2, 3, 5] {
+        for peer in moment.facts(viewer).view.iter_mut().filter(|peer| peer.id == id(4)) {
+            peer.role = PeerRole::Replica(id(0));
+        }
+    }
     moment.seen(3).forced_at = Some(NOW - 1_000);
-    assert!(moment.waits().contains("has not won yet"));
+    assert!(moment.waits().contains("e may have been elected and does not answer"));
     // it does not help: the disk does
     moment.seen(3).forced_at = Some(NOW - 3_000);
     assert_eq!(moment.steps(), [start(0)]);
-    // unless the disk has nothing
-    moment.seen(0).disk = Disk::Blank;
-    assert!(moment.waits().contains("has not won yet"));
 }
 
 #[test]
 fn a_recent_winner_never_stands_for_election() {
     let mut moment = Moment::calm().dead(0, Disk::Blank).silent(1);
     moment.seen(3).won_at = Some(NOW - 19_000);
-    assert!(moment.waits().contains("must not stand again yet"));
+    assert_eq!(moment.steps(), [takeover(3)]);
+    assert!(moment.plan().steps[0].because.contains("must not stand again"));
     moment.seen(3).won_at = Some(NOW - 21_000);
     assert_eq!(moment.steps(), [force(3)]);
 }

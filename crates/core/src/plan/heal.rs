@@ -25,6 +25,10 @@ use super::{
 
 /// How long a replica that does not answer may keep its primary from being started in place, in milliseconds.
 const SILENCE: u64 = 2_000;
+/// An election that has no result by then is overruled, in milliseconds.
+const RESULT: u64 = 250;
+/// How long the winner of an election must not stand again at least, in milliseconds.
+pub(super) const STALE: u64 = 4_000;
 /// After so many starts in vain a node's disk counts as lost, as long as it fails.
 const IN_VAIN: u32 = 3;
 /// First and longest pause before a server that ended without ever answering is started again, in milliseconds.
@@ -156,27 +160,42 @@ fn promote(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Wa
     }
 }
 
-/// Lets the primaries vote, because some of them cannot be asked; where that does not help, the disk does.
+/// Lets the primaries vote, because some of them cannot be asked. An election that brings no result within a moment
+/// is overruled, since the death is proven, unless a silent replica may have been elected where nobody sees it.
 fn elect(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Wanted, what: &str) {
     let name = &replica.name;
     let timeout = picture.desired.node_timeout.0;
-    let seen = picture.at(replica.addr).map(|(_, seen)| seen);
     let since = |at: Option<u64>| at.map_or(u64::MAX, |at| picture.now.saturating_sub(at));
-    let won = since(seen.and_then(|seen| seen.won_at));
-    let forced = since(seen.and_then(|seen| seen.forced_at));
-    // votes of an election that the same process won are counted again: two primaries for seconds
-    let (too_soon, why) = if won < (4 * timeout).max(4_000) {
-        (true, "won an election a moment ago and must not stand again yet")
-    } else {
-        (forced < (2 * timeout).max(2_000), "was asked to stand for election and has not won yet")
-    };
-    if !too_soon {
+    let seen = |wanted: &Wanted| picture.at(wanted.addr).map(|(_, seen)| seen);
+    let won = since(seen(replica).and_then(|seen| seen.won_at));
+    // one decision for a shard at a time, whichever of its replicas was asked
+    let asked = picture.replicas_of(lost.id).filter_map(|(other, _)| seen(other)?.forced_at).max();
+    let (forced, fresh) = (since(asked), won < STALE.max(4 * timeout));
+    let hidden = hidden_copy(picture, lost.id, true);
+    if forced < RESULT {
+        plan.wait(name, format!("{what}; the primaries vote"));
+    } else if let (None, true) = (hidden, fresh || asked.is_some()) {
+        // votes of an election that the same process won are counted again: two primaries for seconds
+        let why = if fresh {
+            format!("{name} won an election a moment ago and must not stand again")
+        } else {
+            format!("the election has no result after {RESULT} ms")
+        };
+        let because = format!("{what}; {why}, and no other replica is hidden");
+        plan.step(Step::Promote { node: name.clone(), by: Promotion::Takeover }, because);
+    } else if !fresh && forced >= (2 * timeout).max(2_000) {
         let because = format!("{what}; not every primary can be asked, so the primaries vote");
         plan.step(Step::Promote { node: name.clone(), by: Promotion::Force }, because);
-    } else if lost.seen.disk == Disk::Kept && lost.seen.is_dead() && forced.min(won) >= SILENCE {
-        start(picture, plan, lost.wanted, lost.seen, &format!("{name} {why}"));
     } else {
-        plan.wait(name, format!("{what}; {name} {why}"));
+        let why = match hidden {
+            Some(hidden) => format!("{} may have been elected and does not answer", hidden.name),
+            None => format!("{name} was asked to stand for election and has not won yet"),
+        };
+        if lost.seen.disk == Disk::Kept && lost.seen.is_dead() && forced.min(won) >= SILENCE {
+            start(picture, plan, lost.wanted, lost.seen, &why);
+        } else {
+            plan.wait(name, format!("{what}; {why}"));
+        }
     }
 }
 
