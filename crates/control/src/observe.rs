@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::plan::{
-    Answer, Desired, Disk, Facts, NodeName, Observed, PeerRole, Process, Seen, State, Wanted, parse_view,
+    Answer, Desired, Disk, Duty, Facts, NodeName, Observed, PeerRole, Process, Seen, Settings, State, Wanted,
+    parse_view,
 };
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, RedisResult};
@@ -45,6 +46,15 @@ struct Eye {
     replica: bool,
     won_at: Option<u64>,
     forced_at: Option<u64>,
+    past: Past,
+}
+
+/// What is true of a node whatever process it has.
+#[derive(Clone, Copy, Default)]
+struct Past {
+    /// Whether it owned slots when it last answered.
+    led: bool,
+    yielded_at: Option<u64>,
 }
 
 impl std::fmt::Debug for Eye {
@@ -87,7 +97,9 @@ impl Eyes {
                         (wanted.name, answer)
                     });
                 }
-                Some(Process::Absent | Process::Exited { .. }) | None => *eye = Eye::default(),
+                Some(Process::Absent | Process::Exited { .. }) | None => {
+                    *eye = Eye { past: eye.past, ..Eye::default() };
+                }
             }
         }
         let mut look = Look::default();
@@ -99,6 +111,9 @@ impl Eyes {
                     if let Some(eye) = self.nodes.get_mut(&name) {
                         eye.connection = Some(connection);
                         eye.remember(&vitals, now(), self.since);
+                        if let Answer::Facts(facts) = &answer {
+                            eye.past.remember(facts, now());
+                        }
                     }
                     look.vitals.insert(name.clone(), vitals);
                     answers.insert(name, answer);
@@ -108,13 +123,20 @@ impl Eyes {
         }
         for wanted in &desired.nodes {
             let body = bodies.get(&wanted.name).cloned();
-            let Body { process, disk } = body.unwrap_or(Body { process: Process::Absent, disk: Disk::Blank });
+            let Body { process, disk, started_at, settings } = body.unwrap_or(Body {
+                process: Process::Absent,
+                disk: Disk::Blank,
+                started_at: 0,
+                settings: Settings::InForce,
+            });
             let silent = || Answer::Silent { because: "it is not running".to_owned() };
             let answer = answers.remove(&wanted.name).unwrap_or_else(silent);
             let eye = self.nodes.get(&wanted.name);
             let (won_at, forced_at) = eye.map_or((None, None), |eye| (eye.won_at, eye.forced_at));
+            let yielded_at = eye.and_then(|eye| eye.past.yielded_at);
             let silence = self.pulses.silence(&wanted.name);
-            let seen = Seen { process, disk, answer, silence, won_at, forced_at };
+            let seen =
+                Seen { process, disk, answer, silence, started_at, settings, won_at, yielded_at, forced_at };
             look.observed.nodes.insert(wanted.name.clone(), seen);
         }
         look
@@ -150,6 +172,17 @@ impl Eye {
             self.won_at = Some(now);
         }
         self.replica = vitals.replica;
+    }
+}
+
+impl Past {
+    /// Keeps track of who owned slots and copies somebody now.
+    fn remember(&mut self, facts: &Facts, now: u64) {
+        match &facts.duty {
+            Duty::Primary => self.led = !facts.own_slots().is_empty(),
+            Duty::Replica { .. } if self.led => (self.led, self.yielded_at) = (false, Some(now)),
+            Duty::Replica { .. } => {}
+        }
     }
 }
 

@@ -201,7 +201,7 @@ fn elect(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Want
 
 /// Who can say that a take-over without votes is safe.
 pub(super) enum Court {
-    /// A majority of the primaries answers and sees the replica.
+    /// A majority of the primaries answers and sees the replica as what it is.
     Majority,
     /// No primary is hidden: each one answers or is proven dead.
     Accounted,
@@ -211,8 +211,14 @@ pub(super) enum Court {
 
 pub(super) fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
     let electorate: Vec<&Peer> = facts.view.iter().filter(|peer| !peer.slots.is_empty()).collect();
+    // nobody votes for a node that they do not know as a replica of that primary; they learn it by rumour
+    let role = match &facts.duty {
+        Duty::Replica { of, .. } => PeerRole::Replica(of.clone()),
+        Duty::Primary => PeerRole::Primary,
+    };
     let sees = |voter: &Facts| {
-        voter.line(replica).is_some_and(|peer| peer.link == PeerLink::Up && peer.mark != Mark::Failed)
+        let line = voter.line(replica);
+        line.is_some_and(|peer| peer.role == role && peer.link == PeerLink::Up && peer.mark != Mark::Failed)
     };
     let votes = picture
         .owners()
