@@ -225,4 +225,9 @@ pub enum Local {
     ClusterFailureReports,
     ClusterHelp,
     Evenkeel,
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
 }

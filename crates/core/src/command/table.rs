@@ -302,11 +302,11 @@ const ROWS: &[Command] = &[
     row("sunsubscribe", -1, ALL, Admin, Later),
     row("unsubscribe", -1, NONE, Admin, Later),
     // transactions
-    row("discard", 1, NONE, Admin, Later),
-    row("exec", 1, NONE, Admin, Later),
-    row("multi", 1, NONE, Admin, Later),
-    row("unwatch", 1, NONE, Admin, Later),
-    row("watch", -2, ALL, Admin, Later),
+    row("discard", 1, NONE, Admin, Here(Local::Discard)),
+    row("exec", 1, NONE, Admin, Here(Local::Exec)),
+    row("multi", 1, NONE, Admin, Here(Local::Multi)),
+    row("unwatch", 1, NONE, Admin, Here(Local::Unwatch)),
+    row("watch", -2, ALL, Admin, Here(Local::Watch)),
     // the connection
     row("asking", 1, NONE, Admin, Refused(ASKING)),
     row("auth", -2, NONE, Admin, Here(Local::Auth)),

@@ -3,6 +3,7 @@
 
 use super::SessionId;
 use super::buffer::{Pool, Queue};
+use super::transaction::block::Block;
 use super::trunk::TrunkId;
 use crate::resp::ReplyScan;
 use std::collections::VecDeque;
@@ -44,6 +45,48 @@ pub(crate) enum Work {
     Probe,
     /// The reply of a large request.
     Body,
+    /// The replies of a transaction: the last of them is the client's.
+    Block(Block),
+    /// The answer to WATCH.
+    Watch,
+    /// The answer to a question about a request that waits for it.
+    Inquiry(super::inquiry::Desk),
+}
+
+impl Work {
+    /// Whether it is a client's request, or a part of one, that goes to a slot's primary in the order of that client's
+    /// requests (see `order`).
+    #[inline]
+    pub(crate) fn is_ordered(self) -> bool {
+        match self {
+            Work::Whole | Work::Part { .. } | Work::Block(_) => true,
+            Work::Errand { .. }
+            | Work::Greeting
+            | Work::Run
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Inquiry(_) => false,
+        }
+    }
+
+    /// What it is when it is asked again.
+    pub(crate) fn afresh(self) -> Work {
+        match self {
+            Work::Block(block) => Work::Block(block.afresh()),
+            Work::Whole
+            | Work::Part { .. }
+            | Work::Errand { .. }
+            | Work::Greeting
+            | Work::Run
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Inquiry(_) => self,
+        }
+    }
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.
@@ -137,6 +180,8 @@ pub struct Pipe {
     pub(crate) run: Run,
     /// Whether a part of the first ticket's reply has been passed on already.
     pub(crate) midway: bool,
+    /// The first error that a command of the transaction at the front was refused with; empty while there is none.
+    pub(crate) refusal: Vec<u8>,
     /// The client that does not read what this pipe has for it, and since when.
     pub(crate) stalled_by: Option<(SessionId, u64)>,
     /// Whether it is in the list of pipes to be written to.
@@ -161,6 +206,7 @@ impl Pipe {
             scanned: 0,
             run: Run::Unasked,
             midway: false,
+            refusal: Vec::new(),
             stalled_by: None,
             dirty: false,
             heard: now,
@@ -230,14 +276,15 @@ impl Pipe {
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
             Work::Greeting | Work::Run | Work::Nobody => Fate::Nobody,
-            Work::Probe => Fate::Again,
+            Work::Probe | Work::Watch => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
             Work::Errand { .. } => match ticket.resend {
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Yes | Resend::Never => Fate::Gone,
             },
-            Work::Whole | Work::Part { .. } => match ticket.resend {
+            Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
+            Work::Whole | Work::Part { .. } | Work::Block(_) | Work::Inquiry(_) => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Never => Fate::Again,

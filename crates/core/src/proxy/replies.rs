@@ -1,6 +1,6 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
-use super::pipe::{Purpose, Work};
+use super::pipe::{Purpose, Ticket, Work};
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
 use crate::metric::Metric;
@@ -108,13 +108,26 @@ impl Proxy {
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
                 false
             }
+            Work::Block(block) if passes && block.passes() => {
+                pipe.midway = true;
+                pipe.scanned = 0;
+                self.deliver_piece(id, &ticket, piece);
+                true
+            }
+            Work::Block(_) if pipe.scanned > self.settings.merged => {
+                self.lose_pipe(id, "the reply of a transaction is larger than the gateway collects");
+                false
+            }
             Work::Whole
             | Work::Body
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
             | Work::Run
-            | Work::Probe => false,
+            | Work::Probe
+            | Work::Block(_)
+            | Work::Watch
+            | Work::Inquiry(_) => false,
         }
     }
 
@@ -122,13 +135,20 @@ impl Proxy {
     #[inline]
     fn reply(&mut self, id: PipeId, reply: &[u8]) {
         let Some(pipe) = self.pipes.get_mut(id) else { return };
+        if let Some(Ticket { work: Work::Block(block), .. }) = pipe.tickets.front()
+            && reply.first() != Some(&b'>')
+        {
+            let block = *block;
+            return self.block_reply(id, block, reply);
+        }
         if !pipe.midway {
             match reply.first() {
                 Some(b'>') => return, // a push that nobody asked for
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver && matches!(judged, Some(Work::Whole | Work::Part { .. }))
+                    if verdict != Verdict::Deliver
+                        && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
                     {
                         return self.redirect(id, verdict);
                     }
@@ -155,7 +175,10 @@ impl Proxy {
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
+            Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
+            Work::Watch => self.watched(id, &ticket, reply),
+            Work::Block(_) => {} // they went their way above
         }
     }
 

@@ -116,6 +116,9 @@ impl Proxy {
         let Some(addr) = self.pipes.get(id).map(|pipe| pipe.addr) else { return };
         if reply.first() == Some(&b'-') {
             let why = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
+            if reply.starts_with(b"-WRONGPASS") && self.shut_out(id, &why) {
+                return;
+            }
             self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
             self.lose_pipe(id, &why);
             return;

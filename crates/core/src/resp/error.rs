@@ -64,6 +64,10 @@ pub enum ErrorReply<'a> {
     NoAuth,
     /// Wrong user name or password.
     WrongPass,
+    /// A user may not do this: the text of a node's ACL DRYRUN.
+    NoPerm(&'a [u8]),
+    /// A user may not use this command (lower-case full name).
+    NoPermCommand(&'a str),
     /// AUTH without a password being set.
     AuthNotNeeded,
     /// HELLO with a version other than 2 or 3.
@@ -99,6 +103,22 @@ pub enum ErrorReply<'a> {
     ClientInfoValue(&'a str),
     /// EXEC of a transaction that was refused.
     ExecAbort,
+    /// EXEC of a transaction of which the node refused a command: the node's words.
+    ExecAbortBecause(&'a str),
+    /// EXEC with arguments.
+    ExecArity,
+    /// MULTI inside of MULTI.
+    NestedMulti,
+    /// WATCH inside of MULTI.
+    WatchInMulti,
+    /// EXEC or DISCARD without MULTI.
+    WithoutMulti(&'a str),
+    /// A transaction holds more bytes than it may.
+    QueueFull {
+        limit: u64,
+    },
+    /// A command that needs a node behind FLUSHALL in one transaction.
+    BehindFlush,
     /// CLIENT LIST TYPE of something that no client is.
     ClientType(&'a [u8]),
     /// CLIENT LIST ID of something that is no number.
@@ -158,6 +178,10 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
             }
+            ErrorReply::NoPerm(said) => no_permission(out, said),
+            ErrorReply::NoPermCommand(name) => {
+                write!(out, "NOPERM this user has no permissions to run the '{name}' command")
+            }
             ErrorReply::AuthNotNeeded => out.write_str(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
@@ -193,6 +217,15 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::ExecAbort => {
                 out.write_str("EXECABORT Transaction discarded because of previous errors.")
             }
+            ErrorReply::ExecAbortBecause(because) => {
+                write!(out, "EXECABORT Transaction discarded because of: {because}")
+            }
+            ErrorReply::ExecArity => out.write_str(
+                "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
+            ),
+            ErrorReply::NestedMulti => out.write_str("ERR MULTI calls can not be nested"),
+            ErrorReply::WatchInMulti => out.write_str("ERR WATCH inside MULTI is not allowed"),
+            ErrorReply::WithoutMulti(name) => write!(out, "ERR {name} without MULTI"),
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
             _ => self.own_words(out),
         }
@@ -229,6 +262,15 @@ impl ErrorReply<'_> {
                 out,
                 "ERR evenkeel: '{name}' is evenkeel's own: set it in evenkeel.toml, or on one node with EVENKEEL NODE \
                  <node> CONFIG SET {name} …"
+            ),
+            ErrorReply::QueueFull { limit } => write!(
+                out,
+                "ERR evenkeel: a transaction may hold {limit} bytes, and all of them together four times as much; \
+                 split it"
+            ),
+            ErrorReply::BehindFlush => out.write_str(
+                "ERR evenkeel: behind FLUSHALL or FLUSHDB a transaction takes no command for a node: all nodes are \
+                 flushed after its other commands",
             ),
             ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
             ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(
@@ -299,6 +341,21 @@ fn unknown_command(name: &[u8], args: &[&[u8]]) -> Vec<u8> {
 fn shown_bytes(bytes: &[u8], most: usize) -> Vec<u8> {
     let text = bytes.iter().take(most).take_while(|byte| **byte != 0);
     text.map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
+}
+
+/// ACL DRYRUN names the key or channel that is refused, the command itself does not (`acl.c`: `getAclErrorMessage`).
+fn no_permission(out: &mut fmt::Formatter<'_>, said: &[u8]) -> fmt::Result {
+    let text = Printable(said).to_string();
+    let text = text.strip_prefix("This user").map_or(text.clone(), |rest| format!("this user{rest}"));
+    match text.split_once(" to access the '") {
+        Some((who, what)) if what.ends_with("' key") => {
+            write!(out, "NOPERM {who} to access one of the keys used as arguments")
+        }
+        Some((who, what)) if what.ends_with("' channel") => {
+            write!(out, "NOPERM {who} to access one of the channels used as arguments")
+        }
+        Some(_) | None => write!(out, "NOPERM {text}"),
+    }
 }
 
 /// Bytes of a client as text that cannot break a reply line: CR and LF become spaces, as the server does it.

@@ -95,6 +95,14 @@ impl<'a> Writer<'a> {
         });
     }
 
+    /// No array: `_` in RESP3, the null array in RESP2.
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(match self.proto {
+            Proto::Two => b"*-1\r\n",
+            Proto::Three => b"_\r\n",
+        });
+    }
+
     /// An error line.
     pub fn error(&mut self, text: impl Display) {
         write!(self.out, "-{text}\r\n").expect("writing to memory does not fail");

@@ -8,7 +8,7 @@ use super::forward::Admit;
 use super::session::{Known, Stop};
 use super::{Gather, Output, Proxy, SessionId};
 use crate::command::Local;
-use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
+use crate::resp::{Args, ErrorReply, Writer, parse_i64};
 
 impl Proxy {
     /// Answers a command.
@@ -41,6 +41,11 @@ impl Proxy {
             Local::ClusterReplicas => self.cluster_replicas(id, args),
             Local::ClusterFailureReports => self.cluster_failure_reports(id, args),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Multi => self.multi(id),
+            Local::Exec => self.exec(id),
+            Local::Discard => self.discard_transaction(id),
+            Local::Watch => self.watch(id, args),
+            Local::Unwatch => self.unwatch(id),
             Local::Evenkeel => self.evenkeel(id, args),
         }
     }
@@ -83,9 +88,9 @@ impl Proxy {
     /// Back to how the connection began (`networking.c`: `resetCommand`).
     fn reset(&mut self, id: SessionId) -> Admit {
         let locked = self.settings.client_password.is_some();
-        // What is under way is answered in RESP3 still, and RESP2 goes another way: see `hello`.
+        // What is under way is answered in its protocol still, and what comes next goes another way: see `hello`.
         if let Some(session) = self.sessions.get_mut(id)
-            && session.proto != Proto::Two
+            && session.trunk != self.base[0]
             && session.under_way() > 0
         {
             session.stop = Some(Stop::Quiet);
@@ -98,7 +103,9 @@ impl Proxy {
             session.known = if locked { Known::No } else { Known::Yes };
             if let Some(about) = &mut session.about {
                 about.name.clear();
+                about.user.clear();
             }
+            self.end_transaction(id);
             self.join_trunk(id, self.base[0]);
         }
         admit
