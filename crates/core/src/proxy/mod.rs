@@ -19,12 +19,18 @@
 mod arena;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
 mod express;
+mod fold;
 mod forward;
+mod gate;
 mod info;
+mod inquiry;
 mod lane;
 mod local;
+mod login;
 mod merge;
 mod mode;
 mod order;
@@ -65,6 +71,8 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use trunk::Login;
+
 pub(crate) type MergeId = Id<Merge>;
 
 /// What a worker's gateway is told once.
@@ -74,6 +82,8 @@ pub struct Settings {
     pub node_password: Option<String>,
     /// Password that clients must give; `None` lets everyone in.
     pub client_password: Option<String>,
+    /// Names that clients may log in with, besides `default` and the nodes' own users.
+    pub users: Vec<NamedUser>,
     /// How long a request may wait for its shard, in microseconds.
     pub hold: u64,
     /// Most bytes of held requests.
@@ -96,6 +106,7 @@ impl Default for Settings {
         Settings {
             node_password: None,
             client_password: None,
+            users: Vec::new(),
             hold: 10_000_000,
             hold_bytes: 64 * 1024 * 1024,
             collect: 64 * 1024 * 1024,
@@ -104,6 +115,23 @@ impl Default for Settings {
             ahead: 8 * 1024 * 1024,
             slow_reader: 2_000_000,
         }
+    }
+}
+
+/// A user that the gateway knows by itself, and the node's user that it stands for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedUser {
+    /// What the client says.
+    pub name: String,
+    /// What the client has to say.
+    pub password: String,
+    /// Whom its requests come from at the nodes; `None`: the gateway's own user.
+    pub login: Option<Login>,
+}
+
+impl std::fmt::Debug for NamedUser {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "NamedUser({})", self.name) // never the password
     }
 }
 
@@ -163,6 +191,8 @@ pub struct Proxy {
     trunks: Arena<Trunk>,
     /// The gateway's own trunks, by protocol.
     base: [TrunkId; 2],
+    /// The trunk on which passwords are checked.
+    door: TrunkId,
     links: HashMap<SocketAddr, Link>,
     /// Private connections that nobody uses.
     idle: Vec<PipeId>,
@@ -211,6 +241,7 @@ impl Proxy {
             primaries: Vec::new(),
             base: [Proto::Two, Proto::Three]
                 .map(|proto| trunks.insert(Trunk::new(proto, None, Tenancy::Shared))),
+            door: trunks.insert(Trunk::new(Proto::Two, None, Tenancy::Shared)),
             trunks,
             links: HashMap::new(),
             idle: Vec::new(),

@@ -33,6 +33,8 @@ pub(crate) enum Work {
     Whole,
     /// Part `part` of merge `merge`.
     Part { merge: super::MergeId, part: u32 },
+    /// Part `part` of merge `merge` that is for this node alone: never redirected, held or sent elsewhere.
+    Errand { merge: super::MergeId, part: u32 },
     /// The answer to the greeting of the connection.
     Greeting,
     /// A reply that nobody waits for: of ASKING, or of a request that was sent again elsewhere.
@@ -45,20 +47,40 @@ pub(crate) enum Work {
     Block(Block),
     /// The answer to WATCH.
     Watch,
+    /// The answer to a question about a request that waits for it.
+    Inquiry(super::inquiry::Desk),
 }
 
 impl Work {
+    /// Whether it is a client's request, or a part of one, that goes to a slot's primary in the order of that client's
+    /// requests (see `order`).
+    #[inline]
+    pub(crate) fn is_ordered(self) -> bool {
+        match self {
+            Work::Whole | Work::Part { .. } | Work::Block(_) => true,
+            Work::Errand { .. }
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Inquiry(_) => false,
+        }
+    }
+
     /// What it is when it is asked again.
     pub(crate) fn afresh(self) -> Work {
         match self {
             Work::Block(block) => Work::Block(block.afresh()),
             Work::Whole
             | Work::Part { .. }
+            | Work::Errand { .. }
             | Work::Greeting
             | Work::Nobody
             | Work::Probe
             | Work::Body
-            | Work::Watch => self,
+            | Work::Watch
+            | Work::Inquiry(_) => self,
         }
     }
 }
@@ -226,6 +248,8 @@ pub(crate) enum Fate {
     Uncertain,
     /// A part of its reply has reached the client already.
     Torn,
+    /// It was for this node alone.
+    Gone,
     /// Nobody waits for it.
     Nobody,
 }
@@ -239,8 +263,12 @@ impl Pipe {
             Work::Probe | Work::Watch => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
+            Work::Errand { .. } => match ticket.resend {
+                Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
+                Resend::Yes | Resend::Never => Fate::Gone,
+            },
             Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
-            Work::Whole | Work::Part { .. } | Work::Block(_) => match ticket.resend {
+            Work::Whole | Work::Part { .. } | Work::Block(_) | Work::Inquiry(_) => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Never => Fate::Again,

@@ -100,7 +100,9 @@ impl Proxy {
                 (pipe.midway, pipe.scanned) = (true, 0);
                 true
             }
-            Work::Part { merge, part } if pipe.scanned > self.settings.merged => {
+            Work::Part { merge, part } | Work::Errand { merge, part }
+                if pipe.scanned > self.settings.merged =>
+            {
                 let limit = self.settings.merged as u64;
                 self.merge_too_large(merge, part, limit);
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
@@ -119,10 +121,12 @@ impl Proxy {
             Work::Whole
             | Work::Body
             | Work::Part { .. }
+            | Work::Errand { .. }
             | Work::Greeting
             | Work::Probe
             | Work::Block(_)
-            | Work::Watch => false,
+            | Work::Watch
+            | Work::Inquiry(_) => false,
         }
     }
 
@@ -142,7 +146,8 @@ impl Proxy {
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver && matches!(judged, Some(Work::Whole | Work::Part { .. }))
+                    if verdict != Verdict::Deliver
+                        && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
                     {
                         return self.redirect(id, verdict);
                     }
@@ -163,10 +168,11 @@ impl Proxy {
                 self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
             }
             Work::Whole => self.deliver_whole(&ticket, reply),
-            Work::Part { merge, part } => self.merge_part(merge, part, reply),
+            Work::Part { merge, part } | Work::Errand { merge, part } => self.merge_part(merge, part, reply),
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
+            Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
             Work::Watch => self.watched(id, &ticket, reply),
             Work::Block(_) => {} // they went their way above

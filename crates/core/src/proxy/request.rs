@@ -3,7 +3,7 @@
 use super::forward::Admit;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Access, Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 
@@ -177,6 +177,10 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
+        if let Some(admit) = self.at_gate(id, command, args) {
+            return admit;
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
         {
@@ -197,9 +201,11 @@ impl Proxy {
             Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
             Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
-            Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
+            Treat::AnyPrimary => self.forward(id, 0, frame, command.access),
+            Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
-            Treat::Every(fold) => self.every(id, command, fold, frame),
+            Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::Settings => self.settings(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
@@ -235,6 +241,19 @@ impl Proxy {
         write(&mut Writer::new(&mut reply, proto));
         self.deliver(id, seq, self.now.steady, &reply, End::Yes);
         self.scratch = reply;
+        Admit::Yes
+    }
+
+    /// Answers with a reply that is there already, in its turn.
+    pub(super) fn pass_on(&mut self, id: SessionId, reply: &[u8]) -> Admit {
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if let Some(stop) = super::forward::full(session) {
+            session.stop = Some(stop);
+            return Admit::Stopped;
+        }
+        let seq = session.admit();
+        self.counts[Metric::Errors as usize] += u64::from(reply.first() == Some(&b'-'));
+        self.deliver(id, seq, self.now.steady, reply, End::Yes);
         Admit::Yes
     }
 

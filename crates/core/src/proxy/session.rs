@@ -2,6 +2,7 @@
 
 use super::PipeId;
 use super::buffer::{Pool, Queue};
+use super::inquiry::Inquiry;
 use super::stream::Stream;
 use super::transaction::Transaction;
 use super::trunk::TrunkId;
@@ -32,6 +33,8 @@ pub(crate) enum Stop {
     Pipe(PipeId),
     /// Until its large request is done.
     Stream,
+    /// Until a node has answered what the next request depends on.
+    Inquiry,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -92,6 +95,8 @@ pub struct Session {
 /// What a client said of itself.
 #[derive(Debug, Default)]
 pub(crate) struct About {
+    /// The user that it logged in as, where that is not `default`.
+    pub(crate) user: Vec<u8>,
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
@@ -105,6 +110,7 @@ pub(crate) struct Extra {
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
     pub(crate) transaction: Transaction,
+    pub(crate) inquiry: Inquiry,
 }
 
 /// Which reply is the last element of an array.
@@ -119,7 +125,10 @@ enum ArrayEnd {
 impl Extra {
     /// Whether nothing of it is in use.
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.array.is_none() && self.transaction.is_empty()
+        self.messages.is_empty()
+            && self.array.is_none()
+            && self.transaction.is_empty()
+            && self.inquiry.is_none()
     }
 }
 
@@ -193,6 +202,18 @@ impl Session {
         let seq = self.next;
         self.next = self.next.wrapping_add(1);
         seq
+    }
+
+    /// The place in the reply order that the next request will get.
+    pub(crate) fn upcoming(&self) -> u32 {
+        self.next
+    }
+
+    /// Lets go of `extra` when there is nothing in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
     }
 
     /// Whether the reply of this request is the next that the client expects.

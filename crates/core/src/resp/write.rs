@@ -108,6 +108,18 @@ impl<'a> Writer<'a> {
         write!(self.out, "-{text}\r\n").expect("writing to memory does not fail");
     }
 
+    /// A whole value as it came from a node.
+    pub fn raw(&mut self, value: &[u8]) {
+        self.out.extend_from_slice(value);
+    }
+
+    /// An error line of bytes that need not be text; it holds no CR and LF.
+    pub fn error_line(&mut self, line: &[u8]) {
+        self.out.push(b'-');
+        self.out.extend_from_slice(line);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// A request: an array of bulk strings.
     pub fn request<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
         self.array(words.len());

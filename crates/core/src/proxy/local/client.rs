@@ -107,7 +107,7 @@ fn describe(session: &Session, now: u64) -> String {
     let _ = write!(
         line,
         "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={} qbuf={} \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user=default \
+         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
          redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
         session.peer,
@@ -125,6 +125,7 @@ fn describe(session: &Session, now: u64) -> String {
         session.out.len() + session.stashed(),
         session.inbox.len() + session.out.len() + session.stashed(),
         session.last_command,
+        user_of(session),
         if session.proto == Proto::Three { 3 } else { 2 },
         text(about.map(|about| &about.lib_name)),
         text(about.map(|about| &about.lib_ver)),
@@ -140,6 +141,14 @@ fn flags(session: &Session) -> &'static str {
         "x"
     } else {
         "N"
+    }
+}
+
+/// The user that a client is logged in as.
+fn user_of(session: &Session) -> String {
+    match session.about.as_deref() {
+        Some(about) if !about.user.is_empty() => String::from_utf8_lossy(&about.user).into_owned(),
+        Some(_) | None => "default".to_owned(),
     }
 }
 

@@ -18,6 +18,7 @@ use super::pipe::{Resend, Ticket, Work};
 use super::session::Stop;
 use super::{Proxy, SessionId};
 use crate::command::Command;
+use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply};
 use block::{Block, Goal};
 use queue::{Place, Queue};
@@ -101,11 +102,12 @@ impl Proxy {
 
     /// Refuses a request; the transaction that it was meant for is not executed any more.
     pub(super) fn reject(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
-        let admit = self.refuse(id, error);
-        if admit == Admit::Yes
-            && let Some(queue) = self.queue(id)
-        {
-            queue.is_broken = true;
+        let admit = self.reply_with(id, |writer| writer.error_line(&error.line()));
+        if admit == Admit::Yes {
+            self.add(Metric::Errors, 1);
+            if let Some(queue) = self.queue(id) {
+                queue.is_broken = true;
+            }
         }
         admit
     }
@@ -240,7 +242,7 @@ impl Proxy {
         }
         self.drop_queue(*queue);
         self.wait_for_rest(id);
-        self.shed_extra(id);
+        self.tidy(id);
         Admit::Yes
     }
 
@@ -276,7 +278,7 @@ impl Proxy {
         let Some(transaction) = self.transaction(id) else { return };
         let transaction = std::mem::take(transaction);
         self.forget_transaction(transaction);
-        self.shed_extra(id);
+        self.tidy(id);
     }
 
     /// The same for a client that is gone.
@@ -286,15 +288,6 @@ impl Proxy {
         }
         if let Some(watch) = transaction.watch {
             self.release_watch(*watch);
-        }
-    }
-
-    /// Drops what is kept for a client that does more than ask, once it is empty.
-    pub(super) fn shed_extra(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && session.extra.as_ref().is_some_and(|extra| extra.is_empty())
-        {
-            session.extra = None;
         }
     }
 }

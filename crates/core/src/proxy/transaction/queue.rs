@@ -103,8 +103,13 @@ impl Queue {
             // The node waits for nobody inside of a transaction.
             Treat::Later if command.keys != crate::command::Keys::None => Place::Node,
             // A script that is loaded may be called by the next command.
-            Treat::Every(_) if command.name == "script|load" => Place::Both,
-            Treat::Channel | Treat::Every(_) | Treat::Scan | Treat::Here(_) => Place::Gateway,
+            Treat::Every(..) if command.name == "script|load" => Place::Both,
+            Treat::Channel
+            | Treat::Every(..)
+            | Treat::SlotNumber
+            | Treat::Settings
+            | Treat::Scan
+            | Treat::Here(_) => Place::Gateway,
             Treat::Later => return Err(ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => return Err(ErrorReply::Refused(instead)),
         };
