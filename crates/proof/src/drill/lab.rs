@@ -52,6 +52,9 @@ struct Sight {
     fine: bool,
 }
 
+/// Who owns which slots, by one node's view.
+type Owners = Vec<(usize, Vec<(u16, u16)>)>;
+
 impl Lab {
     /// Makes the networks, starts servers and gateway, and forms the cluster.
     pub(crate) async fn start(program: &Path) -> Result<Lab, DrillError> {
@@ -234,7 +237,7 @@ impl Lab {
     }
 
     async fn is_whole(&self) -> bool {
-        let mut owners: Vec<Vec<(usize, Vec<(u16, u16)>)>> = Vec::new();
+        let mut owners: Vec<Owners> = Vec::new();
         for node in 0..NODES {
             let Ok(sights) = self.sights(node).await else { return false };
             if sights.len() != NODES || sights.iter().any(|sight| !sight.fine) {
@@ -244,7 +247,7 @@ impl Lab {
             if copies && !self.in_step(node).await {
                 return false;
             }
-            let mut own: Vec<_> = sights.into_iter().map(|sight| (sight.node, sight.slots)).collect();
+            let mut own: Owners = sights.into_iter().map(|sight| (sight.node, sight.slots)).collect();
             own.retain(|(_, slots)| !slots.is_empty());
             own.sort();
             owners.push(own);
