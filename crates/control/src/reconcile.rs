@@ -20,6 +20,7 @@ use crate::observe::{Eyes, Look};
 use crate::orders::{Asked, Orders};
 use crate::report::{Frame, Stage, report};
 use crate::status::{Gateway, Health, Level, Status};
+use crate::users::Register;
 
 /// Pause when nothing is wrong, while something is being waited for, and after a step.
 const PACE: [Duration; 3] = [Duration::from_secs(1), Duration::from_millis(100), Duration::from_millis(20)];
@@ -40,6 +41,7 @@ pub(crate) struct Loop<E> {
     pub(crate) publish: watch::Sender<Arc<Status>>,
     pub(crate) status_path: PathBuf,
     pub(crate) said: Said,
+    pub(crate) users: Register,
 }
 
 /// What the journal was told already, so that it tells transitions and not repetitions.
@@ -109,6 +111,9 @@ impl<E: Engine> Loop<E> {
         }
         self.tell_losses(&plan);
         explain(&mut judgement, &plan, &look);
+        if plan.steps.is_empty() {
+            self.users.tend(&self.desired, &look, &mut self.eyes, &mut self.journal, now_ms()).await;
+        }
         self.tell_waits(&plan);
         self.publish(&look, &judgement);
         match (plan.steps.is_empty(), calm && self.desired.orders.is_empty()) {

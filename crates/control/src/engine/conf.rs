@@ -10,6 +10,8 @@ use evenkeel_core::plan::Settings;
 
 /// Distance of a node's bus port from its port; fixed by Redis.
 pub(super) const BUS: u16 = 10_000;
+/// Where a node keeps its users, in its directory.
+pub(super) const USERS: &str = "users.acl";
 
 /// Settings that a running server takes over; all others need a new process.
 const ADJUSTABLE: [&str; 9] = [
@@ -36,7 +38,8 @@ pub(super) fn conf(cluster: &Cluster, program: &str, port: u16, dir: &Path, pass
     set("bind", "127.0.0.1");
     set("port", &port.to_string());
     set("dir", &quoted(&dir.display().to_string()));
-    set("requirepass", password);
+    // users are kept in a file of their own, the password of `default` included
+    set("aclfile", USERS);
     set("masterauth", password);
     set("daemonize", "no");
     set("supervised", "no");
@@ -114,6 +117,15 @@ pub(super) fn persistence(text: &str) -> Option<Persistence> {
     }
 }
 
+/// The text of a node's file of users: those that it has written there itself, and `default`, as whom evenkeel itself, its
+/// gateways and the other nodes log in.
+pub(super) fn users(before: &str, password: &str) -> String {
+    let mut text = format!("user default on >{password} ~* &* +@all\n");
+    let others = before.lines().filter(|line| !line.starts_with("user default ") && !line.trim().is_empty());
+    others.for_each(|line| drop(writeln!(text, "{line}")));
+    text
+}
+
 /// A value in quotes as the server's configuration reader takes them.
 fn quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
@@ -123,7 +135,7 @@ fn quoted(value: &str) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::{conf, differences, persistence};
+    use super::{conf, differences, persistence, users};
     use evenkeel_core::config::{Bytes, Cluster, Persistence};
     use evenkeel_core::plan::Settings;
 
@@ -134,7 +146,8 @@ mod tests {
         for line in [
             "port 7005",
             "dir \"/a \\\"b\\\"/c\"",
-            "requirepass secret",
+            "aclfile users.acl",
+            "masterauth secret",
             "appendonly no",
             "cluster-node-timeout 5000",
         ] {
@@ -167,5 +180,14 @@ mod tests {
         let moved = now.replace("port 7001", "port 7002");
         assert_eq!(differences(&now, &moved), Settings::Fixed("another port".to_owned()));
         assert_eq!((persistence(&now), persistence("port 1")), (Some(Persistence::Aof), None));
+    }
+
+    #[test]
+    fn a_node_keeps_its_users_and_default_is_ours() {
+        assert_eq!(users("", "secret"), "user default on >secret ~* &* +@all\n");
+        assert_eq!(
+            users("user alice on #ab ~* +get\nuser default on nopass\n\n", "secret"),
+            "user default on >secret ~* &* +@all\nuser alice on #ab ~* +get\n"
+        );
     }
 }

@@ -19,7 +19,7 @@ use evenkeel_core::plan::{Desired, Disk, NodeName, Observed, Process, Settings};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
-use super::conf::{BUS, conf, differences, persistence};
+use super::conf::{BUS, USERS, conf, differences, persistence, users};
 use super::identity::{self, Record};
 use super::kin::{self, PidFd};
 use super::spawn::{Spawner, end_with_us};
@@ -223,6 +223,7 @@ impl ProcessEngine {
         if let Some(place) = lock(&self.nodes).get_mut(node) {
             place.conf = text;
         }
+        write_users(&dir.join(USERS), &self.password)?;
         let log = log(&dir.join("server.log"))?;
         let twin = log.try_clone().map_err(|source| system("write the server's log", source))?;
         let mut command = Command::new(&self.server.program);
@@ -427,6 +428,17 @@ fn check_port(node: &NodeName, port: u16) -> Result<(), EngineError> {
         None => Ok(()),
         Some(port) => Err(EngineError::PortTaken { node: node.clone(), port }),
     }
+}
+
+/// Gives a node's file of users the password that is in force.
+fn write_users(file: &Path, password: &str) -> Result<(), EngineError> {
+    let before = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(system(format!("read {}", file.display()), source)),
+    };
+    write_whole(file, users(&before, password).as_bytes(), 0o600)
+        .map_err(|source| system(format!("write {}", file.display()), source))
 }
 
 fn system(what: impl Into<String>, source: io::Error) -> EngineError {

@@ -22,6 +22,7 @@ mod judge;
 mod order;
 mod picture;
 mod upgrade;
+mod users;
 #[cfg(test)]
 mod world;
 
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::topology::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, SLOTS, Slots, ViewError, parse_view};
 pub use judge::{Judgement, judge};
 pub use order::{Order, Progress, Request, What, admit, progress};
+pub use users::{Change, Users, Voice, align};
 
 use crate::config::{Config, Millis, Persistence};
 use picture::Picture;

@@ -15,7 +15,9 @@ impl Proxy {
     pub fn client_opened(&mut self, number: u64, peer: SocketAddr, local: SocketAddr) -> SessionId {
         let known = if self.settings.client_password.is_some() { Known::No } else { Known::Yes };
         self.add(Metric::ClientsTotal, 1);
-        self.sessions.insert(Session::new(number, peer, local, known, self.now.steady))
+        let id = self.sessions.insert(Session::new(number, peer, local, known, self.now.steady));
+        self.join_trunk(id, self.base[0]);
+        id
     }
 
     /// A client closed its sending side. It still gets the replies of what it asked.
@@ -32,11 +34,16 @@ impl Proxy {
     pub fn client_lost(&mut self, id: SessionId) {
         if let Some(mut session) = self.sessions.remove(id) {
             let stream = session.stream.take();
-            let stalls = session.stalls;
+            let extra = session.extra.take();
+            let (stalls, trunk) = (session.stalls, session.trunk);
             session.dissolve(&mut self.pool);
             self.park.forget(id);
+            self.leave_trunk(trunk);
             if stalls > 0 {
                 self.unstall(id);
+            }
+            if let Some(extra) = extra {
+                self.forget_transaction(extra.transaction);
             }
             if let Some(stream) = stream {
                 self.abandon_stream(*stream);
@@ -121,6 +128,13 @@ impl Proxy {
         unsent > 0
     }
 
+    /// Lets go of what is kept for a client that does more than ask, once it is empty.
+    pub(super) fn tidy(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.tidy();
+        }
+    }
+
     /// Marks a client as having something to write or to be looked at.
     #[inline]
     pub(super) fn touch_client(&mut self, id: SessionId) {
@@ -197,7 +211,9 @@ impl Proxy {
         if session.stream.is_some() {
             self.stream_step(id);
         }
-        self.pump_inbox(id);
+        if self.run_rest(id) {
+            self.pump_inbox(id);
+        }
         self.touch_client(id); // the shell looks again whether to read it
     }
 
@@ -209,15 +225,21 @@ impl Proxy {
         if self.now.steady.saturating_sub(self.trimmed) >= TRIM {
             self.trimmed = self.now.steady;
             self.pool.trim();
+            self.sweep_trunks();
         }
         self.relieve_stalls();
         self.stream_tick();
+        self.watch_tick();
     }
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
-        let stalled = self.pipes.iter().any(|(_, pipe)| pipe.stalled_by.is_some());
-        let idle = self.now.steady + if stalled || self.stream_waits() { 20_000 } else { 100_000 };
+        let idle = self.now.steady
+            + if self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty() {
+                20_000
+            } else {
+                100_000
+            };
         self.park.next_due().map_or(idle, |due| due.min(idle))
     }
 

@@ -2,10 +2,11 @@
 
 use super::pipe::{Resend, Ticket, Work};
 use super::session::{MAX_DEPTH, MAX_OUTPUT, Session, Stop};
+use super::trunk::TrunkId;
 use super::upstream::Way;
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, keys};
-use crate::resp::{Args, ErrorReply, Proto};
+use crate::resp::{Args, ErrorReply};
 use crate::topology::slot;
 
 /// Whether a request was admitted; if not, it stays in the client's buffer until its `Stop` is lifted.
@@ -52,9 +53,9 @@ impl Proxy {
         frame: &[u8],
         args: &Args<'_>,
     ) -> Admit {
-        let mut found = match keys(command, args) {
-            Ok(found) => found,
-            Err(error) => return self.refuse(id, &error),
+        let Ok(mut found) = keys(command, args) else {
+            // The call makes no sense to us: any node says in the server's own words why, or where its keys are.
+            return self.forward(id, 0, frame, command.access);
         };
         // A script without keys runs anywhere; slot 0's primary, so that it is always the same one.
         let target = found.next().map_or(0, |at| slot(args.get(at)));
@@ -65,7 +66,7 @@ impl Proxy {
     }
 
     /// Whether a client may have one more request sent; notes what it has to wait for if not.
-    pub(super) fn may_send(&mut self, id: SessionId) -> Option<Proto> {
+    pub(super) fn may_send(&mut self, id: SessionId) -> Option<TrunkId> {
         let session = self.sessions.get_mut(id)?;
         let stop = full(session).or_else(|| overtakes(session, self.epoch).then_some(Stop::Quiet));
         if stop.is_some() {
@@ -75,14 +76,27 @@ impl Proxy {
         if session.under_way() == 0 {
             (session.epoch, session.astray) = (self.epoch, false);
         }
-        Some(session.proto)
+        Some(session.trunk)
     }
 
     /// Sends a request verbatim to the primary of a slot, or holds it until there is one.
     #[inline]
     pub(super) fn forward(&mut self, id: SessionId, slot: u16, frame: &[u8], access: Access) -> Admit {
-        let Some(proto) = self.may_send(id) else { return Admit::Stopped };
-        let way = self.way(slot, proto);
+        self.forward_as(id, slot, frame, resend(access), Work::Whole)
+    }
+
+    /// The same, for a reply that may be more than one.
+    #[inline]
+    pub(super) fn forward_as(
+        &mut self,
+        id: SessionId,
+        slot: u16,
+        frame: &[u8],
+        resend: Resend,
+        work: Work,
+    ) -> Admit {
+        let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
+        let way = self.way(slot, trunk);
         if let Way::Pipe(pipe) = way
             && self.waits_for_room(id, pipe)
         {
@@ -95,8 +109,8 @@ impl Proxy {
             len: 0,
             slot,
             tries: 0,
-            resend: resend(access),
-            work: Work::Whole,
+            resend,
+            work,
             born: self.now.steady,
         };
         match way {
@@ -134,10 +148,10 @@ impl Proxy {
 
     /// Sends a request wherever its slot's primary is now, or holds it.
     pub(super) fn dispatch(&mut self, ticket: Ticket, frame: &[u8]) {
-        let Some(proto) = self.sessions.get(ticket.session).map(|session| session.proto) else {
+        let Some(trunk) = self.trunk_of(&ticket) else {
             return self.nobody_waits(&ticket);
         };
-        match self.way(ticket.slot, proto) {
+        match self.way(ticket.slot, trunk) {
             Way::Pipe(pipe) => self.push(pipe, frame, ticket),
             Way::Later(due) => self.hold(ticket, frame, due),
         }

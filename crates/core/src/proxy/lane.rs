@@ -1,32 +1,48 @@
-//! Lanes: connections to nodes that are lent to one large request at a time, a few for each node.
+//! Private connections to nodes, lent to one client at a time: lanes for large requests, and others for what a server
+//! keeps for one connection alone (watched keys, a blocking command).
+//!
+//! One that is given back clean is kept for the next client of the same trunk.
 
 use super::pipe::{ASKING, Purpose, Ticket, Work};
+use super::trunk::TrunkId;
 use super::{PipeId, Proxy, SessionId};
-use crate::resp::Proto;
 use std::net::SocketAddr;
 
 /// Lanes to one node at a time.
 const MAX_LANES: usize = 8;
-/// Lanes that are kept open without use.
-const MAX_IDLE: usize = 8;
+/// Connections of all kinds that are lent at a time.
+const MAX_LENT: usize = 30_000;
+/// Connections that are kept open without use.
+const MAX_IDLE: usize = 64;
 
 impl Proxy {
     /// An idle lane to a node, or a new one if there are few.
-    pub(super) fn lane(&mut self, addr: SocketAddr, proto: Proto, tenant: SessionId) -> Option<PipeId> {
-        let idle = self.idle_lanes.iter().position(|lane| {
-            self.pipes.get(*lane).is_some_and(|pipe| pipe.addr == addr && pipe.proto == proto)
-        });
-        if let Some(at) = idle {
-            let lane = self.idle_lanes.swap_remove(at);
-            self.pipes.get_mut(lane)?.purpose = Purpose::Lane { tenant };
-            return Some(lane);
+    pub(super) fn lane(&mut self, addr: SocketAddr, trunk: TrunkId, tenant: SessionId) -> Option<PipeId> {
+        let lane = |purpose: Purpose| matches!(purpose, Purpose::Lane { .. });
+        let lanes = self.pipes.iter().filter(|(_, pipe)| pipe.addr == addr && lane(pipe.purpose)).count();
+        (lanes < MAX_LANES).then(|| self.lend(addr, trunk, Purpose::Lane { tenant }))
+    }
+
+    /// A connection to a node for one client alone; `None` when too many are lent.
+    pub(super) fn private(&mut self, addr: SocketAddr, trunk: TrunkId, tenant: SessionId) -> Option<PipeId> {
+        (self.lent < MAX_LENT).then(|| self.lend(addr, trunk, Purpose::Private { tenant }))
+    }
+
+    fn lend(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> PipeId {
+        let fits = |idle: &PipeId| {
+            self.pipes.get(*idle).is_some_and(|pipe| pipe.addr == addr && pipe.trunk == trunk)
+        };
+        self.lent += 1;
+        match self.idle.iter().position(fits) {
+            Some(at) => {
+                let id = self.idle.swap_remove(at);
+                if let Some(pipe) = self.pipes.get_mut(id) {
+                    pipe.purpose = purpose;
+                }
+                id
+            }
+            None => self.connect(addr, trunk, purpose),
         }
-        let lanes = self
-            .pipes
-            .iter()
-            .filter(|(_, pipe)| pipe.addr == addr && matches!(pipe.purpose, Purpose::Lane { .. }))
-            .count();
-        (lanes < MAX_LANES).then(|| self.connect(addr, proto, Purpose::Lane { tenant }))
     }
 
     /// Says ASKING on a lane: the next request may be for a slot that is just being moved there.
@@ -43,16 +59,24 @@ impl Proxy {
         }
     }
 
-    /// A lane has done its work: it is kept for the next, or closed where enough are kept.
+    /// A lane has done its work.
     pub(super) fn free_lane(&mut self, lane: PipeId) {
-        if self.idle_lanes.len() >= MAX_IDLE {
-            self.close_pipe(lane);
-        } else if let Some(pipe) = self.pipes.get_mut(lane) {
-            pipe.purpose = Purpose::Lane { tenant: SessionId::NONE };
-            self.idle_lanes.push(lane);
-        }
+        self.give_back(lane);
         if let Some(next) = self.lane_waiters.pop() {
             self.wake_stream(next);
+        }
+    }
+
+    /// A connection that was lent is clean again: it is kept for the next, or closed where enough are kept. One that
+    /// is not clean has to be closed (`close_pipe`).
+    pub(super) fn give_back(&mut self, id: PipeId) {
+        let shared = self.pipes.get(id).is_some_and(|pipe| self.trunks.get(pipe.trunk).is_some());
+        if self.idle.len() >= MAX_IDLE || !shared {
+            self.close_pipe(id);
+        } else if let Some(pipe) = self.pipes.get_mut(id) {
+            self.lent -= usize::from(pipe.purpose.is_lent());
+            pipe.purpose = Purpose::Idle;
+            self.idle.push(id);
         }
     }
 }

@@ -19,12 +19,20 @@
 mod arena;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
+mod express;
+mod fold;
 mod forward;
+mod gate;
 mod info;
+mod inquiry;
 mod lane;
 mod local;
+mod login;
 mod merge;
+mod mode;
 mod order;
 mod park;
 mod pipe;
@@ -36,30 +44,35 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod transaction;
+mod trunk;
 mod upstream;
 
 #[cfg(test)]
 mod tests;
 
 use crate::metric::{BUCKETS, COUNT, Metric};
-use crate::resp::Span;
+use crate::resp::{Proto, Span};
 use crate::topology::Topology;
 use arena::{Arena, Id};
 use buffer::Pool;
 use merge::Merge;
 use order::Strays;
 use park::Park;
-use pipe::{Pipe, Shared};
+use pipe::Pipe;
 use session::Session;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use trunk::{Tenancy, Trunk, TrunkId};
 use upstream::Link;
 
 /// Which client connection.
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use trunk::Login;
+
 pub(crate) type MergeId = Id<Merge>;
 
 /// What a worker's gateway is told once.
@@ -69,6 +82,8 @@ pub struct Settings {
     pub node_password: Option<String>,
     /// Password that clients must give; `None` lets everyone in.
     pub client_password: Option<String>,
+    /// Names that clients may log in with, besides `default` and the nodes' own users.
+    pub users: Vec<NamedUser>,
     /// How long a request may wait for its shard, in microseconds.
     pub hold: u64,
     /// Most bytes of held requests.
@@ -91,6 +106,7 @@ impl Default for Settings {
         Settings {
             node_password: None,
             client_password: None,
+            users: Vec::new(),
             hold: 10_000_000,
             hold_bytes: 64 * 1024 * 1024,
             collect: 64 * 1024 * 1024,
@@ -99,6 +115,23 @@ impl Default for Settings {
             ahead: 8 * 1024 * 1024,
             slow_reader: 2_000_000,
         }
+    }
+}
+
+/// A user that the gateway knows by itself, and the node's user that it stands for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedUser {
+    /// What the client says.
+    pub name: String,
+    /// What the client has to say.
+    pub password: String,
+    /// Whom its requests come from at the nodes; `None`: the gateway's own user.
+    pub login: Option<Login>,
+}
+
+impl std::fmt::Debug for NamedUser {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "NamedUser({})", self.name) // never the password
     }
 }
 
@@ -155,12 +188,22 @@ pub struct Proxy {
     epoch: u32,
     /// Addresses of the nodes that own slots.
     primaries: Vec<SocketAddr>,
-    /// Shared pipes by node index.
-    shared: Vec<Shared>,
+    trunks: Arena<Trunk>,
+    /// The gateway's own trunks, by protocol.
+    base: [TrunkId; 2],
+    /// The trunk on which passwords are checked.
+    door: TrunkId,
     links: HashMap<SocketAddr, Link>,
-    /// Lanes that nobody uses.
-    idle_lanes: Vec<PipeId>,
+    /// Private connections that nobody uses.
+    idle: Vec<PipeId>,
+    /// How many private connections are lent, and how many pipes are not read because a client does not read.
+    lent: usize,
+    stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// Clients whose WATCH waits for its node.
+    watch_waiters: Vec<SessionId>,
+    /// Bytes of all queued transactions.
+    queued: usize,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -182,6 +225,7 @@ pub struct Proxy {
 impl Proxy {
     /// A gateway that knows no node yet. `seed` is any number: it decides what RANDOMKEY draws.
     pub fn new(settings: Settings, seed: u64) -> Self {
+        let mut trunks = Arena::default();
         Proxy {
             park: Park::new(settings.hold_bytes),
             strays: Strays::default(),
@@ -195,10 +239,17 @@ impl Proxy {
             topology: Arc::new(Topology::empty()),
             epoch: 0,
             primaries: Vec::new(),
-            shared: Vec::new(),
+            base: [Proto::Two, Proto::Three]
+                .map(|proto| trunks.insert(Trunk::new(proto, None, Tenancy::Shared))),
+            door: trunks.insert(Trunk::new(Proto::Two, None, Tenancy::Shared)),
+            trunks,
             links: HashMap::new(),
-            idle_lanes: Vec::new(),
+            idle: Vec::new(),
+            lent: 0,
+            stalled: 0,
             lane_waiters: Vec::new(),
+            watch_waiters: Vec::new(),
+            queued: 0,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),

@@ -200,14 +200,14 @@ impl Proxy {
 
     /// Sends a held request if its way is open; opens the way if not.
     fn go(&mut self, item: &Held, now: u64) -> bool {
-        let Some(proto) = self.sessions.get(item.ticket.session).map(|session| session.proto) else {
+        let Some(trunk) = self.trunk_of(&item.ticket) else {
             self.nobody_waits(&item.ticket);
             return true;
         };
         if item.due > now || !self.first_are_back(item.ticket.session) {
             return false;
         }
-        let Way::Pipe(pipe) = self.way(item.ticket.slot, proto) else { return false };
+        let Way::Pipe(pipe) = self.way(item.ticket.slot, trunk) else { return false };
         if !self.follows_its_own(&item.ticket, pipe) {
             return false;
         }

@@ -1,9 +1,11 @@
 //! One connection to a node, shared by many clients (or lent to one while it streams a large request): requests
 //! out, replies in, first in first out.
 
+use super::SessionId;
 use super::buffer::{Pool, Queue};
-use super::{PipeId, SessionId};
-use crate::resp::{Proto, ReplyScan};
+use super::transaction::block::Block;
+use super::trunk::TrunkId;
+use crate::resp::ReplyScan;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -31,6 +33,8 @@ pub(crate) enum Work {
     Whole,
     /// Part `part` of merge `merge`.
     Part { merge: super::MergeId, part: u32 },
+    /// Part `part` of merge `merge` that is for this node alone: never redirected, held or sent elsewhere.
+    Errand { merge: super::MergeId, part: u32 },
     /// The answer to the greeting of the connection.
     Greeting,
     /// A reply that nobody waits for: of ASKING, or of a request that was sent again elsewhere.
@@ -39,6 +43,46 @@ pub(crate) enum Work {
     Probe,
     /// The reply of a large request.
     Body,
+    /// The replies of a transaction: the last of them is the client's.
+    Block(Block),
+    /// The answer to WATCH.
+    Watch,
+    /// The answer to a question about a request that waits for it.
+    Inquiry(super::inquiry::Desk),
+}
+
+impl Work {
+    /// Whether it is a client's request, or a part of one, that goes to a slot's primary in the order of that client's
+    /// requests (see `order`).
+    #[inline]
+    pub(crate) fn is_ordered(self) -> bool {
+        match self {
+            Work::Whole | Work::Part { .. } | Work::Block(_) => true,
+            Work::Errand { .. }
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Inquiry(_) => false,
+        }
+    }
+
+    /// What it is when it is asked again.
+    pub(crate) fn afresh(self) -> Work {
+        match self {
+            Work::Block(block) => Work::Block(block.afresh()),
+            Work::Whole
+            | Work::Part { .. }
+            | Work::Errand { .. }
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Inquiry(_) => self,
+        }
+    }
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.
@@ -77,12 +121,26 @@ impl Ticket {
 /// What a pipe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Requests of all clients of one protocol.
+    /// Requests of all clients of its trunk.
     Shared,
     /// One large request at a time: whose.
     Lane { tenant: SessionId },
+    /// Lent to one client, for what a server keeps for one connection alone.
+    Private { tenant: SessionId },
+    /// Was lent, and waits for the next.
+    Idle,
     /// Was shared; takes nothing new and closes when it is empty.
     Retiring,
+}
+
+impl Purpose {
+    /// Whether it is one client's for the time being.
+    pub(crate) fn is_lent(self) -> bool {
+        match self {
+            Purpose::Lane { .. } | Purpose::Private { .. } => true,
+            Purpose::Shared | Purpose::Idle | Purpose::Retiring => false,
+        }
+    }
 }
 
 /// How far the connection is.
@@ -95,7 +153,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub struct Pipe {
     pub(crate) addr: SocketAddr,
-    pub(crate) proto: Proto,
+    pub(crate) trunk: TrunkId,
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
     pub(crate) out: Queue,
@@ -107,6 +165,8 @@ pub struct Pipe {
     pub(crate) scanned: usize,
     /// Whether a part of the first ticket's reply has been passed on already.
     pub(crate) midway: bool,
+    /// The first error that a command of the transaction at the front was refused with; empty while there is none.
+    pub(crate) refusal: Vec<u8>,
     /// The client that does not read what this pipe has for it, and since when.
     pub(crate) stalled_by: Option<(SessionId, u64)>,
     /// Whether it is in the list of pipes to be written to.
@@ -118,10 +178,10 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn new(addr: SocketAddr, proto: Proto, purpose: Purpose, now: u64) -> Self {
+    pub(crate) fn new(addr: SocketAddr, trunk: TrunkId, purpose: Purpose, now: u64) -> Self {
         Pipe {
             addr,
-            proto,
+            trunk,
             purpose,
             state: State::Connecting,
             out: Queue::default(),
@@ -130,6 +190,7 @@ impl Pipe {
             scan: ReplyScan::default(),
             scanned: 0,
             midway: false,
+            refusal: Vec::new(),
             stalled_by: None,
             dirty: false,
             heard: now,
@@ -187,6 +248,8 @@ pub(crate) enum Fate {
     Uncertain,
     /// A part of its reply has reached the client already.
     Torn,
+    /// It was for this node alone.
+    Gone,
     /// Nobody waits for it.
     Nobody,
 }
@@ -197,10 +260,15 @@ impl Pipe {
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
             Work::Greeting | Work::Nobody => Fate::Nobody,
-            Work::Probe => Fate::Again,
+            Work::Probe | Work::Watch => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
-            Work::Whole | Work::Part { .. } => match ticket.resend {
+            Work::Errand { .. } => match ticket.resend {
+                Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
+                Resend::Yes | Resend::Never => Fate::Gone,
+            },
+            Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
+            Work::Whole | Work::Part { .. } | Work::Block(_) | Work::Inquiry(_) => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Never => Fate::Again,
@@ -208,7 +276,3 @@ impl Pipe {
         }
     }
 }
-
-/// Which pipes lead to a node, by protocol.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shared(pub(crate) [Option<PipeId>; 2]);

@@ -2,7 +2,10 @@
 
 use super::PipeId;
 use super::buffer::{Pool, Queue};
+use super::inquiry::Inquiry;
 use super::stream::Stream;
+use super::transaction::Transaction;
+use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -30,6 +33,8 @@ pub(crate) enum Stop {
     Pipe(PipeId),
     /// Until its large request is done.
     Stream,
+    /// Until a node has answered what the next request depends on.
+    Inquiry,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -48,9 +53,13 @@ pub struct Session {
     pub(crate) peer: SocketAddr,
     /// The address that the client dialled.
     pub(crate) local: SocketAddr,
+    /// The protocol of its replies: its trunk's.
     pub(crate) proto: Proto,
+    pub(crate) trunk: TrunkId,
     pub(crate) known: Known,
     pub(crate) about: Option<Box<About>>,
+    /// What few clients have.
+    pub(crate) extra: Option<Box<Extra>>,
     /// When it came and when it last asked, in microseconds.
     pub(crate) since: u64,
     pub(crate) active: u64,
@@ -68,13 +77,13 @@ pub struct Session {
     pub(crate) astray: bool,
     /// Whether it closed its side: it still gets its replies.
     pub(crate) ended: bool,
-    /// When a MULTI of it was refused, until its EXEC.
-    pub(crate) refused_multi: Option<u64>,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
     pub(crate) out: Queue,
     stash: Stash,
+    /// Whether `out` ends inside of a reply.
+    mid_reply: bool,
     pub(crate) dirty: bool,
     pub(crate) to_resume: bool,
     /// Pipes that are not read because this client does not read.
@@ -86,9 +95,41 @@ pub struct Session {
 /// What a client said of itself.
 #[derive(Debug, Default)]
 pub(crate) struct About {
+    /// The user that it logged in as, where that is not `default`.
+    pub(crate) user: Vec<u8>,
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
+}
+
+/// What is kept for a client that does more than ask and be answered: idle clients stay small.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// Messages that wait for the end of the reply that is being passed on.
+    messages: Vec<u8>,
+    /// Where the array ends that is being answered element by element.
+    array: Option<ArrayEnd>,
+    pub(crate) transaction: Transaction,
+    pub(crate) inquiry: Inquiry,
+}
+
+/// Which reply is the last element of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ArrayEnd {
+    /// One that is not asked for yet.
+    Open,
+    /// The one before this sequence number.
+    Before(u32),
+}
+
+impl Extra {
+    /// Whether nothing of it is in use.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+            && self.array.is_none()
+            && self.transaction.is_empty()
+            && self.inquiry.is_none()
+    }
 }
 
 /// Replies that came before their turn.
@@ -122,8 +163,10 @@ impl Session {
             peer,
             local,
             proto: Proto::Two,
+            trunk: TrunkId::NONE,
             known,
             about: None,
+            extra: None,
             since: now,
             active: now,
             last_command: "NULL",
@@ -135,11 +178,11 @@ impl Session {
             first_sent: 0,
             astray: false,
             ended: false,
-            refused_multi: None,
             next: 0,
             head: 0,
             out: Queue::default(),
             stash: Stash::default(),
+            mid_reply: false,
             dirty: false,
             to_resume: false,
             stalls: 0,
@@ -161,6 +204,18 @@ impl Session {
         seq
     }
 
+    /// The place in the reply order that the next request will get.
+    pub(crate) fn upcoming(&self) -> u32 {
+        self.next
+    }
+
+    /// Lets go of `extra` when there is nothing in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
+    }
+
     /// Whether the reply of this request is the next that the client expects.
     pub(crate) fn is_head(&self, seq: u32) -> bool {
         seq == self.head
@@ -180,12 +235,59 @@ impl Session {
         if !bytes.is_empty() {
             self.out.push(bytes, pool);
         }
+        self.mid_reply |= end == End::No && !bytes.is_empty();
         if end == End::Yes {
             self.head = self.head.wrapping_add(1);
+            if self.mid_reply {
+                self.end_reply(pool);
+            }
             if !self.stash.entries.is_empty() {
                 self.stash.entries.pop_front();
                 self.unstash(pool);
             }
+        }
+    }
+
+    /// Hands on a message that is no reply (a push, or a message to a subscriber): between two replies.
+    pub(crate) fn announce(&mut self, message: &[u8], pool: &mut Pool) {
+        if self.mid_reply {
+            self.extra.get_or_insert_default().messages.extend_from_slice(message);
+        } else {
+            self.out.push(message, pool);
+        }
+    }
+
+    /// Bytes of messages that wait for the end of a reply.
+    pub(crate) fn unannounced(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.messages.len())
+    }
+
+    /// The next replies are the header of an array and its elements: no message may come between them.
+    pub(crate) fn begin_array(&mut self) {
+        self.extra.get_or_insert_default().array = Some(ArrayEnd::Open);
+        self.mid_reply = true;
+    }
+
+    /// All elements of the array are asked for.
+    pub(crate) fn end_array(&mut self, pool: &mut Pool) {
+        self.extra.get_or_insert_default().array = Some(ArrayEnd::Before(self.next));
+        self.end_reply(pool);
+    }
+
+    /// A reply that was passed on in pieces is whole: messages that came meanwhile may follow.
+    fn end_reply(&mut self, pool: &mut Pool) {
+        let Some(extra) = &mut self.extra else {
+            self.mid_reply = false;
+            return;
+        };
+        match extra.array {
+            Some(ArrayEnd::Open) => return,
+            Some(ArrayEnd::Before(seq)) if self.head != seq => return,
+            Some(ArrayEnd::Before(_)) | None => extra.array = None,
+        }
+        self.mid_reply = false;
+        if !extra.messages.is_empty() {
+            self.out.push(&std::mem::take(&mut extra.messages), pool);
         }
     }
 
@@ -204,7 +306,9 @@ impl Session {
                         self.out.push(&bytes, pool);
                     }
                     self.stash.live -= bytes.len();
-                    if *end == End::No {
+                    let more = *end == End::No;
+                    self.mid_reply |= more && !bytes.is_empty();
+                    if more {
                         self.stash.entries[0] = Entry::Waiting;
                         break;
                     }
@@ -213,6 +317,9 @@ impl Session {
             }
             self.stash.entries.pop_front();
             self.head = self.head.wrapping_add(1);
+            if self.mid_reply {
+                self.end_reply(pool);
+            }
         }
         self.stash.shrink(pool);
     }
@@ -325,6 +432,21 @@ mod tests {
         assert_eq!((out(&session).as_str(), session.is_head(second)), ("1xy", true));
         session.take(second, b"z", End::Yes, &mut pool);
         assert_eq!((out(&session).as_str(), session.under_way(), session.stashed()), ("1xyz3", 0, 0));
+    }
+
+    #[test]
+    fn a_message_waits_for_the_end_of_a_reply() {
+        let (mut session, mut pool) = (session(), Pool::default());
+        let (first, second) = (session.admit(), session.admit());
+        session.announce(b"<", &mut pool);
+        session.take(second, b"x", End::No, &mut pool);
+        session.announce(b"=", &mut pool);
+        session.take(first, b"1", End::Yes, &mut pool);
+        session.announce(b"!", &mut pool);
+        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1x", 1));
+        session.take(second, b"y", End::Yes, &mut pool);
+        session.announce(b">", &mut pool);
+        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1xy!>", 0));
     }
 
     #[test]

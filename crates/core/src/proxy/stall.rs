@@ -19,6 +19,7 @@ impl Proxy {
             session.stalls += 1;
         }
         if let Some(pipe) = self.pipes.get_mut(id) {
+            self.stalled += usize::from(pipe.stalled_by.is_none());
             pipe.stalled_by = Some((client, self.now.steady));
         }
         self.touch_pipe(id);
@@ -40,6 +41,7 @@ impl Proxy {
     fn flow(&mut self, id: PipeId) {
         let Some(pipe) = self.pipes.get_mut(id) else { return };
         let Some((client, since)) = pipe.stalled_by.take() else { return };
+        self.stalled -= 1;
         let others = pipe.others_wait(client);
         if let Some(session) = self.sessions.get_mut(client) {
             session.stalls = session.stalls.saturating_sub(1);
@@ -52,6 +54,9 @@ impl Proxy {
     /// Helps those who wait behind slow clients; drops the slow client where that does not help.
     pub(super) fn relieve_stalls(&mut self) {
         let now = self.now.steady;
+        if self.stalled == 0 {
+            return;
+        }
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };
             let Some((client, since)) = pipe.stalled_by else { continue };
@@ -91,7 +96,7 @@ impl Proxy {
             pipe.out.frames(lens).map(<[u8]>::to_vec).collect()
         };
         for (ticket, frame) in pipe.tickets.iter_mut().zip(frames).skip(1) {
-            let ours = matches!(ticket.work, Work::Whole | Work::Part { .. });
+            let ours = matches!(ticket.work, Work::Whole | Work::Part { .. } | Work::Inquiry(_));
             if ours && ticket.resend == Resend::Yes && !wrote.contains(&ticket.session) {
                 rescued.push((*ticket, frame));
                 (ticket.session, ticket.work) = (SessionId::NONE, Work::Nobody);

@@ -63,6 +63,9 @@ impl Proxy {
         rest: &[u8],
         spans: &mut Vec<Span>,
     ) -> Option<usize> {
+        if self.is_queueing(id) {
+            return None; // it is kept with the rest of its transaction
+        }
         let session = self.sessions.get_mut(id).filter(|session| session.known == Known::Yes)?;
         let ahead = RequestReader::ahead(rest, spans, &Limits::SERVER)?;
         let args = Args::new(rest, spans);
@@ -145,7 +148,7 @@ impl Proxy {
     fn seek(&mut self, id: SessionId) -> bool {
         let Some(session) = self.sessions.get(id) else { return true };
         let Some(stream) = session.stream.as_ref() else { return true };
-        let (proto, slot, told) = (session.proto, stream.slot, stream.told);
+        let (trunk, slot, told) = (session.trunk, stream.slot, stream.told);
         let owner = self.topology.owner(slot).map(|node| (self.topology.node(node).addr, false));
         let Some((addr, asking)) = told.or(owner) else {
             self.learn();
@@ -154,7 +157,7 @@ impl Proxy {
         if self.links.get(&addr).is_some_and(|link| link.retry_at > self.now.steady) {
             return false;
         }
-        let Some(lane) = self.lane(addr, proto, id) else { return false };
+        let Some(lane) = self.lane(addr, trunk, id) else { return false };
         let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
             return true;
         };

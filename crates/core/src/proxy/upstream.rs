@@ -1,6 +1,7 @@
 //! Connections to nodes: which exist, when to connect again, the greeting, and the adoption of a new map.
 
-use super::pipe::{Pipe, Purpose, Shared, State, Ticket, Work};
+use super::pipe::{Pipe, Purpose, State, Ticket, Work};
+use super::trunk::{Login, TrunkId};
 use super::{Output, PipeId, Proxy};
 use crate::metric::Metric;
 use crate::resp::{Elements, Proto, Writer, text};
@@ -34,20 +35,21 @@ pub(super) enum Way {
 }
 
 impl Proxy {
-    /// The shared pipe to a node; connects where there is none and the last failure is long enough ago.
+    /// A trunk's pipe to a node; connects where there is none and the last failure is long enough ago.
     #[inline]
-    pub(super) fn way_to(&mut self, node: NodeIndex, proto: Proto) -> Way {
-        match self.shared[usize::from(node.0)].0[proto.index()] {
+    pub(super) fn way_to(&mut self, node: NodeIndex, trunk: TrunkId) -> Way {
+        match self.trunks.get(trunk).and_then(|trunk| trunk.pipes.get(usize::from(node.0)).copied().flatten())
+        {
             Some(pipe) => Way::Pipe(pipe),
-            None => self.open_way(node, proto),
+            None => self.open_way(node, trunk),
         }
     }
 
     /// The way to the owner of a slot.
     #[inline]
-    pub(super) fn way(&mut self, slot: u16, proto: Proto) -> Way {
+    pub(super) fn way(&mut self, slot: u16, trunk: TrunkId) -> Way {
         match self.topology.owner(slot) {
-            Some(node) => self.way_to(node, proto),
+            Some(node) => self.way_to(node, trunk),
             None => {
                 self.learn();
                 Way::Later(self.now.steady + 5_000)
@@ -55,39 +57,44 @@ impl Proxy {
         }
     }
 
-    fn open_way(&mut self, node: NodeIndex, proto: Proto) -> Way {
+    fn open_way(&mut self, node: NodeIndex, trunk: TrunkId) -> Way {
         let addr = self.topology.node(node).addr;
         if let Some(link) = self.links.get(&addr)
             && link.retry_at > self.now.steady
         {
             return Way::Later(link.retry_at);
         }
-        let pipe = self.connect(addr, proto, Purpose::Shared);
-        self.shared[usize::from(node.0)].0[proto.index()] = Some(pipe);
+        let pipe = self.connect(addr, trunk, Purpose::Shared);
+        if let Some(trunk) = self.trunks.get_mut(trunk)
+            && let Some(place) = trunk.pipes.get_mut(usize::from(node.0))
+        {
+            *place = Some(pipe);
+        }
         Way::Pipe(pipe)
     }
 
     /// Starts a connection; its greeting is the first thing on it.
-    pub(super) fn connect(&mut self, addr: SocketAddr, proto: Proto, purpose: Purpose) -> PipeId {
-        let mut pipe = Pipe::new(addr, proto, purpose, self.now.steady);
-        let mut hello = std::mem::take(&mut self.scratch);
-        hello.clear();
-        let version: &[u8] = match proto {
-            Proto::Two => b"2",
-            Proto::Three => b"3",
-        };
-        let mut words: Vec<&[u8]> = vec![b"HELLO", version];
-        if let Some(password) = &self.settings.node_password {
-            words.extend([b"AUTH".as_slice(), b"default", password.as_bytes()]);
-        }
-        words.extend([b"SETNAME".as_slice(), b"evenkeel-gateway"]);
-        Writer::new(&mut hello, proto).request(words.into_iter());
-        let ticket = Ticket::of_nobody(Work::Greeting, self.now.steady);
+    pub(super) fn connect(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> PipeId {
+        let now = self.now.steady;
+        let mut pipe = Pipe::new(addr, trunk, purpose, now);
+        let trunk = self.trunks.get(trunk);
+        let login = trunk.and_then(|trunk| trunk.login.as_ref());
+        let hello = greeting(
+            trunk.map_or(Proto::Two, |trunk| trunk.proto),
+            login,
+            self.settings.node_password.as_deref(),
+        );
+        let prelude = trunk.map_or(&[][..], |trunk| &trunk.prelude);
+        let greeting = Ticket::of_nobody(Work::Greeting, now);
         match purpose {
-            Purpose::Lane { .. } => pipe.push_unkept(&hello, ticket, &mut self.pool),
-            Purpose::Shared | Purpose::Retiring => pipe.push(&hello, ticket, &mut self.pool),
+            Purpose::Lane { .. } => pipe.push_unkept(&hello, greeting, &mut self.pool),
+            Purpose::Shared | Purpose::Retiring | Purpose::Private { .. } | Purpose::Idle => {
+                pipe.push(&hello, greeting, &mut self.pool);
+                for request in prelude {
+                    pipe.push(request, Ticket::of_nobody(Work::Nobody, now), &mut self.pool);
+                }
+            }
         }
-        self.scratch = hello;
         let id = self.pipes.insert(pipe);
         self.outputs.push(Output::Connect { pipe: id, addr });
         self.add(Metric::UpstreamConnects, 1);
@@ -109,6 +116,9 @@ impl Proxy {
         let Some(addr) = self.pipes.get(id).map(|pipe| pipe.addr) else { return };
         if reply.first() == Some(&b'-') {
             let why = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
+            if reply.starts_with(b"-WRONGPASS") && self.shut_out(id, &why) {
+                return;
+            }
             self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
             self.lose_pipe(id, &why);
             return;
@@ -153,16 +163,7 @@ impl Proxy {
     /// nothing new until they are answered, so that nothing overtakes them on the new way.
     pub fn adopt(&mut self, topology: Arc<Topology>) {
         let old = std::mem::replace(&mut self.topology, topology);
-        let mut shared = vec![Shared::default(); self.topology.nodes().len()];
-        for (at, node) in old.nodes().iter().enumerate() {
-            let new_place = self.topology.nodes().iter().position(|other| other.addr == node.addr);
-            let pipes = std::mem::take(&mut self.shared[at]);
-            match new_place {
-                Some(place) => shared[place] = pipes,
-                None => pipes.0.into_iter().flatten().for_each(|pipe| self.retire(pipe)),
-            }
-        }
-        self.shared = shared;
+        self.rearrange(&old);
         self.links.retain(|addr, _| self.topology.nodes().iter().any(|node| node.addr == *addr));
         self.epoch = self.epoch.wrapping_add(1);
         self.add(Metric::TopologyChanges, 1);
@@ -170,14 +171,33 @@ impl Proxy {
         let primaries = self.topology.primaries();
         self.primaries = primaries.iter().map(|(node, _)| self.topology.node(*node).addr).collect();
         for (node, _) in primaries {
-            let _ = self.way_to(node, Proto::Two); // connect ahead of the first request
+            let _ = self.way_to(node, self.base[0]); // connect ahead of the first request
         }
+    }
+
+    /// Puts the pipes of all trunks where the new map has their nodes.
+    fn rearrange(&mut self, old: &Topology) {
+        let nodes = self.topology.nodes();
+        let places: Vec<Option<usize>> =
+            old.nodes().iter().map(|node| nodes.iter().position(|other| other.addr == node.addr)).collect();
+        let mut gone = Vec::new();
+        for trunk in self.trunks.iter_mut() {
+            let pipes = std::mem::replace(&mut trunk.pipes, vec![None; nodes.len()]);
+            for (at, pipe) in pipes.into_iter().enumerate() {
+                match places.get(at).copied().flatten() {
+                    Some(place) => trunk.pipes[place] = pipe,
+                    None => gone.extend(pipe),
+                }
+            }
+        }
+        gone.into_iter().for_each(|pipe| self.retire(pipe));
     }
 
     /// Takes a pipe out of use for new requests.
     pub(super) fn unshare(&mut self, id: PipeId) {
-        let shared = self.shared.iter_mut().flat_map(|shared| &mut shared.0);
-        shared.filter(|slot| **slot == Some(id)).for_each(|slot| *slot = None);
+        let trunk = self.pipes.get(id).map(|pipe| pipe.trunk);
+        let pipes = trunk.and_then(|trunk| self.trunks.get_mut(trunk)).map(|trunk| &mut trunk.pipes);
+        pipes.into_iter().flatten().filter(|place| **place == Some(id)).for_each(|place| *place = None);
     }
 
     /// Lets a shared pipe end: it takes nothing new and is closed when its replies are in.
@@ -195,11 +215,18 @@ impl Proxy {
     /// Forgets a pipe on which nothing is under way.
     pub(super) fn close_pipe(&mut self, id: PipeId) {
         if let Some(mut pipe) = self.pipes.remove(id) {
+            self.forget_uses(&pipe);
             pipe.out.clear(&mut self.pool);
             self.pool.give(pipe.inbox);
-            self.idle_lanes.retain(|lane| *lane != id);
+            self.idle.retain(|idle| *idle != id);
             self.outputs.push(Output::ClosePipe(id));
         }
+    }
+
+    /// Takes a pipe that ends out of what is counted.
+    pub(super) fn forget_uses(&mut self, pipe: &Pipe) {
+        self.lent -= usize::from(pipe.purpose.is_lent());
+        self.stalled -= usize::from(pipe.stalled_by.is_some());
     }
 
     /// A node that owns nothing any more and says nothing is not waited for: it is hung or cut off, and what it
@@ -209,8 +236,15 @@ impl Proxy {
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };
             let Some(oldest) = pipe.tickets.front() else { continue };
-            let silent = pipe.heard.max(oldest.born) + SILENCE < now;
-            if silent && pipe.stalled_by.is_none() && !self.primaries.contains(&pipe.addr) {
+            let since = pipe.heard.max(oldest.born);
+            if pipe.stalled_by.is_some() {
+                continue;
+            }
+            if matches!(oldest.work, Work::Errand { .. }) {
+                if since + self.settings.hold < now {
+                    self.lose_pipe(id, "it does not answer");
+                }
+            } else if since + SILENCE < now && !self.primaries.contains(&pipe.addr) {
                 self.lose_pipe(id, "it was replaced by a failover and does not answer");
             }
         }
@@ -231,6 +265,24 @@ impl Proxy {
             self.links.get(&addr).map_or("it is not ready", |link| &link.why)
         })
     }
+}
+
+/// HELLO as a node of this gateway expects it.
+fn greeting(proto: Proto, login: Option<&Login>, node_password: Option<&str>) -> Vec<u8> {
+    let version: &[u8] = match proto {
+        Proto::Two => b"2",
+        Proto::Three => b"3",
+    };
+    let mut words: Vec<&[u8]> = vec![b"HELLO", version];
+    match (login, node_password) {
+        (Some(login), _) => words.extend([b"AUTH".as_slice(), &login.user, &login.password]),
+        (None, Some(password)) => words.extend([b"AUTH".as_slice(), b"default", password.as_bytes()]),
+        (None, None) => {}
+    }
+    words.extend([b"SETNAME".as_slice(), b"evenkeel-gateway"]);
+    let mut hello = Vec::new();
+    Writer::new(&mut hello, proto).request(words.into_iter());
+    hello
 }
 
 /// The value after the key `version` in an answer to HELLO, map or flat array.
