@@ -66,7 +66,9 @@ pub(super) fn conf(cluster: &Cluster, port: u16, dir: &Path, password: &str) -> 
 pub(super) fn users(before: &str, password: &str) -> String {
     let mut text = format!("user default on >{password} ~* &* +@all\n");
     let others = before.lines().filter(|line| !line.starts_with("user default ") && !line.trim().is_empty());
-    others.for_each(|line| drop(writeln!(text, "{line}")));
+    for line in others {
+        let _ = writeln!(text, "{line}");
+    }
     text
 }
 

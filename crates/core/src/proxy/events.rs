@@ -216,12 +216,14 @@ impl Proxy {
         }
         self.relieve_stalls();
         self.stream_tick();
+        self.end_pause();
     }
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
         let idle = self.now.steady + if self.stalled > 0 || self.stream_waits() { 20_000 } else { 100_000 };
-        self.park.next_due().map_or(idle, |due| due.min(idle))
+        let pause = self.pause.map_or(idle, |pause| pause.until);
+        self.park.next_due().map_or(idle, |due| due.min(idle)).min(pause)
     }
 
     /// Answers a request that the shell had to ask other workers for.

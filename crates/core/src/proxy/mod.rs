@@ -29,8 +29,10 @@ mod local;
 mod login;
 mod merge;
 mod mode;
+mod mute;
 mod order;
 mod park;
+mod pause;
 mod pipe;
 mod redirect;
 mod replies;
@@ -66,6 +68,8 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use local::{Kill, Which};
+pub use pause::{Pause, Paused};
 pub use trunk::Login;
 
 pub(crate) type MergeId = Id<Merge>;
@@ -162,8 +166,12 @@ pub enum Output {
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
-    Clients(Option<Vec<u64>>),
+    /// Clients: `CLIENT LIST`.
+    Clients(Which),
+    /// Close clients: `CLIENT KILL`.
+    Kill(Kill),
+    /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
+    Pause(Option<Pause>),
 }
 
 /// One worker's gateway.
@@ -195,6 +203,9 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// A pause that clients asked for, and those whose requests wait for its end.
+    pause: Option<Pause>,
+    paused: Vec<SessionId>,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -239,6 +250,8 @@ impl Proxy {
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            pause: None,
+            paused: Vec::new(),
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),

@@ -172,6 +172,9 @@ impl Proxy {
         if let Some(admit) = self.at_gate(id, command, args) {
             return admit;
         }
+        if self.pause.is_some() && self.waits_for_pause(id, command) {
+            return Admit::Stopped;
+        }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
@@ -229,11 +232,6 @@ impl Proxy {
                     session.refused_multi = Some(self.now.steady);
                 }
                 self.refuse(id, &ErrorReply::NotYet(command.name))
-            }
-            // What follows it would be answered, or not, against what the client expects.
-            Treat::Later if command.name == "client|reply" => {
-                self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
-                Admit::Yes
             }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),

@@ -3,6 +3,7 @@
 use super::PipeId;
 use super::buffer::{Pool, Queue};
 use super::inquiry::Inquiry;
+use super::mute::Mute;
 use super::stream::Stream;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
@@ -34,6 +35,8 @@ pub(crate) enum Stop {
     Stream,
     /// Until a node has answered what the next request depends on.
     Inquiry,
+    /// Until the end of a pause.
+    Pause,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -101,6 +104,8 @@ pub(crate) struct About {
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
+    /// Whether it said CLIENT NO-EVICT ON.
+    pub(crate) no_evict: bool,
 }
 
 /// What is kept for a client that does more than ask and be answered: idle clients stay small.
@@ -109,11 +114,12 @@ pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
     pub(crate) inquiry: Inquiry,
+    pub(crate) mute: Mute,
 }
 
 impl Extra {
     fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.inquiry.is_none()
+        self.messages.is_empty() && self.inquiry.is_none() && self.mute.is_empty()
     }
 }
 
@@ -215,6 +221,7 @@ impl Session {
     /// Takes a reply, or a piece of one. In its turn it goes out, before its turn it waits.
     #[inline]
     pub(crate) fn take(&mut self, seq: u32, bytes: &[u8], end: End, pool: &mut Pool) {
+        let bytes = if self.extra.is_some() { self.wanted(seq, bytes) } else { bytes };
         if seq != self.head {
             return self.stash.put(seq.wrapping_sub(self.head) as usize, bytes, end, pool);
         }
@@ -231,6 +238,18 @@ impl Session {
                 self.stash.entries.pop_front();
                 self.unstash(pool);
             }
+        }
+    }
+
+    /// A reply as far as the client wants it (CLIENT REPLY).
+    fn wanted<'a>(&mut self, seq: u32, bytes: &'a [u8]) -> &'a [u8] {
+        let head = self.head;
+        match &mut self.extra {
+            Some(extra) if !extra.mute.is_empty() => {
+                extra.mute.forget(head);
+                if extra.mute.covers(seq) { &[] } else { bytes }
+            }
+            Some(_) | None => bytes,
         }
     }
 

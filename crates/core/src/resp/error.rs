@@ -64,6 +64,20 @@ pub enum ErrorReply<'a> {
     NoAuth,
     /// Wrong user name or password.
     WrongPass,
+    /// CLIENT KILL of a client that does not exist.
+    NoSuchClient,
+    /// CLIENT KILL USER of a user that does not exist.
+    NoSuchUser(&'a str),
+    /// CLIENT KILL ID of something that is no number of a client.
+    ClientIdPositive,
+    /// CLIENT PAUSE with a mode that does not exist.
+    PauseMode,
+    /// A time in milliseconds that is no number.
+    TimeoutNotAnInteger,
+    /// A time in milliseconds that is below 0.
+    TimeoutNegative,
+    /// A subcommand with too many arguments: as sent, and its container in upper case.
+    SubcommandSyntax(&'a [u8], &'a str),
     /// A user may not do this: the text of a node's ACL DRYRUN.
     NoPerm(&'a [u8]),
     /// A user may not use this command (lower-case full name).
@@ -136,6 +150,19 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
             }
+            ErrorReply::NoSuchClient => out.write_str("ERR No such client"),
+            ErrorReply::NoSuchUser(name) => {
+                write!(out, "ERR No such user '{:.128}'", Printable(name.as_bytes()))
+            }
+            ErrorReply::ClientIdPositive => out.write_str("ERR client-id should be greater than 0"),
+            ErrorReply::PauseMode => out.write_str("ERR CLIENT PAUSE mode must be WRITE or ALL"),
+            ErrorReply::TimeoutNotAnInteger => out.write_str("ERR timeout is not an integer or out of range"),
+            ErrorReply::TimeoutNegative => out.write_str("ERR timeout is negative"),
+            ErrorReply::SubcommandSyntax(sub, container) => write!(
+                out,
+                "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {container} HELP.",
+                Printable(sub)
+            ),
             ErrorReply::NoPerm(said) => no_permission(out, said),
             ErrorReply::NoPermCommand(name) => {
                 write!(out, "NOPERM this user has no permissions to run the '{name}' command")
