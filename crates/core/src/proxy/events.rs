@@ -34,12 +34,16 @@ impl Proxy {
     pub fn client_lost(&mut self, id: SessionId) {
         if let Some(mut session) = self.sessions.remove(id) {
             let stream = session.stream.take();
+            let extra = session.extra.take();
             let (stalls, trunk) = (session.stalls, session.trunk);
             session.dissolve(&mut self.pool);
             self.park.forget(id);
             self.leave_trunk(trunk);
             if stalls > 0 {
                 self.unstall(id);
+            }
+            if let Some(extra) = extra {
+                self.forget_transaction(extra.transaction);
             }
             if let Some(stream) = stream {
                 self.abandon_stream(*stream);
@@ -200,7 +204,9 @@ impl Proxy {
         if session.stream.is_some() {
             self.stream_step(id);
         }
-        self.pump_inbox(id);
+        if self.run_rest(id) {
+            self.pump_inbox(id);
+        }
         self.touch_client(id); // the shell looks again whether to read it
     }
 
@@ -217,11 +223,17 @@ impl Proxy {
         self.relieve_stalls();
         self.stream_tick();
         self.end_pause();
+        self.watch_tick();
     }
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
-        let idle = self.now.steady + if self.stalled > 0 || self.stream_waits() { 20_000 } else { 100_000 };
+        let idle = self.now.steady
+            + if self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty() {
+                20_000
+            } else {
+                100_000
+            };
         let pause = self.pause.map_or(idle, |pause| pause.until);
         self.park.next_due().map_or(idle, |due| due.min(idle)).min(pause)
     }

@@ -82,6 +82,19 @@ impl Proxy {
     /// Sends a request verbatim to the primary of a slot, or holds it until there is one.
     #[inline]
     pub(super) fn forward(&mut self, id: SessionId, slot: u16, frame: &[u8], access: Access) -> Admit {
+        self.forward_as(id, slot, frame, resend(access), Work::Whole)
+    }
+
+    /// The same, for a reply that may be more than one.
+    #[inline]
+    pub(super) fn forward_as(
+        &mut self,
+        id: SessionId,
+        slot: u16,
+        frame: &[u8],
+        resend: Resend,
+        work: Work,
+    ) -> Admit {
         let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
         let way = self.way(slot, trunk);
         if let Way::Pipe(pipe) = way
@@ -96,8 +109,8 @@ impl Proxy {
             len: 0,
             slot,
             tries: 0,
-            resend: resend(access),
-            work: Work::Whole,
+            resend,
+            work,
             born: self.now.steady,
         };
         match way {

@@ -51,7 +51,7 @@ impl Proxy {
         let extra = session.extra.get_or_insert_default();
         match std::mem::take(&mut extra.inquiry) {
             Inquiry::Answered { question: asked, answer } if asked == question => {
-                session.tidy();
+                self.shed_extra(id);
                 return Some(answer);
             }
             Inquiry::Asked(asked) if asked == question => {
@@ -102,9 +102,15 @@ impl Proxy {
         let session = self.sessions.get(ticket.session)?;
         Some(match ticket.work {
             Work::Inquiry(desk) => self.desk_trunk(desk),
-            Work::Whole | Work::Part { .. } | Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {
-                session.trunk
-            }
+            Work::Whole
+            | Work::Part { .. }
+            | Work::Errand { .. }
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Block(_)
+            | Work::Watch => session.trunk,
         })
     }
 

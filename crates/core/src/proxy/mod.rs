@@ -19,7 +19,11 @@
 mod arena;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
+mod express;
+mod fold;
 mod forward;
 mod gate;
 mod info;
@@ -42,6 +46,7 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod transaction;
 mod trunk;
 mod upstream;
 
@@ -206,6 +211,10 @@ pub struct Proxy {
     /// A pause that clients asked for, and those whose requests wait for its end.
     pause: Option<Pause>,
     paused: Vec<SessionId>,
+    /// Clients whose WATCH waits for its node.
+    watch_waiters: Vec<SessionId>,
+    /// Bytes of all queued transactions.
+    queued: usize,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -252,6 +261,8 @@ impl Proxy {
             lane_waiters: Vec::new(),
             pause: None,
             paused: Vec::new(),
+            watch_waiters: Vec::new(),
+            queued: 0,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),

@@ -58,7 +58,8 @@ impl Proxy {
         let frame = pipe.out.front(ticket.len as usize).to_vec();
         pipe.pop(&mut self.pool);
         self.note_back(&ticket);
-        let ticket = Ticket { tries: ticket.tries.saturating_add(1), ..ticket };
+        let (tries, work) = (ticket.tries.saturating_add(1), ticket.work.afresh());
+        let ticket = Ticket { tries, work, ..ticket };
         if let Some(session) = self.sessions.get_mut(ticket.session) {
             session.astray = true;
         }
@@ -113,22 +114,28 @@ impl Proxy {
 
     /// A connection to a node was refused or lost.
     pub fn pipe_lost(&mut self, id: PipeId, why: &str) {
-        self.lost(id, why);
+        self.lost(id, why, Blame::Node);
     }
 
     /// Gives a pipe up ourselves.
     pub(super) fn lose_pipe(&mut self, id: PipeId, why: &str) {
         if self.pipes.get(id).is_some() {
-            self.lost(id, why);
+            self.lost(id, why, Blame::Node);
             self.outputs.push(Output::ClosePipe(id));
         }
     }
 
-    fn lost(&mut self, id: PipeId, why: &str) {
+    /// Gives up a pipe that its node does not want for its user's sake.
+    pub(super) fn lose_refused(&mut self, id: PipeId, why: &str) {
+        self.lost(id, why, Blame::User);
+        self.outputs.push(Output::ClosePipe(id));
+    }
+
+    fn lost(&mut self, id: PipeId, why: &str, blame: Blame) {
         self.unshare(id);
         let Some(mut pipe) = self.pipes.remove(id) else { return };
         self.forget_uses(&pipe);
-        if self.is_about_the_user(&pipe) {
+        if blame == Blame::User || self.is_about_the_user(&pipe) {
             self.add(Metric::UpstreamLost, 1);
         } else {
             self.link_failed(pipe.addr, why);
@@ -141,9 +148,12 @@ impl Proxy {
             session.stalls = session.stalls.saturating_sub(1);
         }
         self.settle_debts(&mut pipe);
+        if let Purpose::Private { tenant } = pipe.purpose {
+            self.watch_broken(tenant, id);
+        }
         pipe.out.clear(&mut self.pool);
         self.pool.give(std::mem::take(&mut pipe.inbox));
-        if pipe.purpose == Purpose::Shared {
+        if blame == Blame::Node && pipe.purpose == Purpose::Shared {
             self.knock_again(&pipe);
         }
     }
@@ -158,10 +168,16 @@ impl Proxy {
             pipe.pop(&mut self.pool);
             self.note_back(&ticket);
             pipe.midway = false;
+            let private = matches!(pipe.purpose, Purpose::Private { .. });
+            let ticket = Ticket { work: ticket.work.afresh(), ..ticket };
             match (fate, ticket.work) {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
                 (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
+                (_, Work::Watch) => self.watch_lost(&ticket),
+                // The keys that it depends on are watched no more.
+                (Fate::Again, Work::Block(_)) if private => self.deliver_nothing(&ticket),
                 (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
                 (Fate::Uncertain, _) => {
                     self.add(Metric::Uncertain, 1);
@@ -174,7 +190,7 @@ impl Proxy {
     /// A request ends with an error of ours: for the client, or for the merge that it is a part of.
     pub(super) fn fail(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
         match ticket.work {
-            Work::Part { merge, part } => {
+            Work::Part { merge, part } | Work::Errand { merge, part } => {
                 let mut reply = Vec::new();
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
@@ -184,7 +200,11 @@ impl Proxy {
                 crate::resp::Writer::new(&mut answer, Proto::Two).error(error);
                 self.answered(ticket.session, &answer);
             }
-            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {
+            Work::Block(_) => {
+                self.drop_rest(ticket.session);
+                self.deliver_error(ticket, error);
+            }
+            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Watch => {
                 self.deliver_error(ticket, error);
             }
         }
@@ -192,10 +212,17 @@ impl Proxy {
 
     /// The client of a request is gone: only a merge has to know.
     pub(super) fn nobody_waits(&mut self, ticket: &Ticket) {
-        if let Work::Part { merge, part } = ticket.work {
+        if let Work::Part { merge, part } | Work::Errand { merge, part } = ticket.work {
             self.merge_part(merge, part, b"-ERR nobody waits for this\r\n");
         }
     }
+}
+
+/// Why a pipe is lost: whether that says something about its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    Node,
+    User,
 }
 
 /// Whether ASKING goes before a request.

@@ -3,14 +3,12 @@
 use super::forward::Admit;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Access, Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 
 /// A piece of a request above which a client's buffer is filled by exact reservation.
 const RESERVE: u64 = 64 * 1024;
-/// How long after a refused MULTI what comes may have been pipelined behind it (microseconds).
-const PIPELINED: u64 = 100_000;
 
 impl Proxy {
     /// Bytes came from a client.
@@ -61,6 +59,10 @@ impl Proxy {
         let mut spans = std::mem::take(&mut self.spans);
         let mut at = 0;
         while at < bytes.len() {
+            at += self.express(id, &bytes[at..], &mut spans);
+            if at >= bytes.len() {
+                break;
+            }
             let Some(session) = self.sessions.get_mut(id) else { break };
             if session.stop.is_some() {
                 break;
@@ -139,12 +141,15 @@ impl Proxy {
 
     /// One whole request.
     fn request(&mut self, id: SessionId, frame: &[u8], args: &Args<'_>) -> Admit {
+        if self.sessions.get(id).is_some_and(|session| session.extra.is_some()) && !self.run_rest(id) {
+            return Admit::Stopped; // the reply of its EXEC is not whole yet
+        }
         let sub = (args.len() > 1).then(|| args.get(1));
         let command = match lookup(args.get(0), sub) {
             Lookup::Found(command) => command,
             Lookup::UnknownSubcommand(container) => {
                 let container = container.to_ascii_uppercase();
-                return self.refuse(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
+                return self.reject(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
             }
             // `networking.c`, securityWarningCommand: a browser was made to speak to us.
             Lookup::Unknown if is_http(args.get(0)) => {
@@ -157,11 +162,14 @@ impl Proxy {
             }
             Lookup::Unknown => {
                 let shown: Vec<&[u8]> = args.iter().skip(1).take(20).collect();
-                return self.refuse(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
+                return self.reject(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
             }
         };
         if !arity_ok(command, args.len()) {
-            return self.refuse(id, &ErrorReply::Arity(command.name));
+            return match command.name {
+                "exec" => self.exec_misspelt(id),
+                name => self.reject(id, &ErrorReply::Arity(name)),
+            };
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         session.last_command = command.name;
@@ -181,58 +189,30 @@ impl Proxy {
         {
             return admit;
         }
-        if self.sessions.get(id).is_some_and(|session| session.refused_multi.is_some()) {
-            return self.after_refused_multi(id, command, frame, args);
-        }
         self.route(id, command, frame, args)
     }
 
-    /// MULTI was refused, and what was pipelined behind it must not be executed one by one: it is refused up to EXEC.
-    /// A client that sends something else later had not pipelined; its connection starts anew.
-    fn after_refused_multi(
+    /// Sends a request the way that its row says.
+    pub(super) fn route(
         &mut self,
         id: SessionId,
         command: &'static Command,
         frame: &[u8],
         args: &Args<'_>,
     ) -> Admit {
-        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
-        let since = session.refused_multi.unwrap_or_default();
-        match command.name {
-            "exec" | "discard" => {
-                session.refused_multi = None;
-                self.refuse(id, &ErrorReply::ExecAbort)
-            }
-            "quit" | "reset" => {
-                session.refused_multi = None;
-                self.route(id, command, frame, args)
-            }
-            _ if self.now.steady.saturating_sub(since) > PIPELINED => {
-                self.refuse_and_close(id, &ErrorReply::NotYet("multi"));
-                Admit::Yes
-            }
-            _ => self.refuse(id, &ErrorReply::NotYet("multi")),
-        }
-    }
-
-    /// Sends a request the way that its row says.
-    fn route(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
         match command.treat {
             Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
             Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
-            Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
+            Treat::AnyPrimary => self.forward(id, 0, frame, command.access),
+            Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
-            Treat::Every(fold) => self.every(id, command, fold, frame),
+            Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::SetUser => self.set_user(id, command, frame, args),
+            Treat::Settings => self.settings(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
-            Treat::Later if command.name == "multi" => {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.refused_multi = Some(self.now.steady);
-                }
-                self.refuse(id, &ErrorReply::NotYet(command.name))
-            }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
         }

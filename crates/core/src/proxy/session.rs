@@ -5,6 +5,7 @@ use super::buffer::{Pool, Queue};
 use super::inquiry::Inquiry;
 use super::mute::Mute;
 use super::stream::Stream;
+use super::transaction::Transaction;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
@@ -79,8 +80,6 @@ pub struct Session {
     pub(crate) astray: bool,
     /// Whether it closed its side: it still gets its replies.
     pub(crate) ended: bool,
-    /// When a MULTI of it was refused, until its EXEC.
-    pub(crate) refused_multi: Option<u64>,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -115,11 +114,28 @@ pub(crate) struct Extra {
     messages: Vec<u8>,
     pub(crate) inquiry: Inquiry,
     pub(crate) mute: Mute,
+    /// Where the array ends that is being answered element by element.
+    array: Option<ArrayEnd>,
+    pub(crate) transaction: Transaction,
+}
+
+/// Which reply is the last element of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ArrayEnd {
+    /// One that is not asked for yet.
+    Open,
+    /// The one before this sequence number.
+    Before(u32),
 }
 
 impl Extra {
-    fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.inquiry.is_none() && self.mute.is_empty()
+    /// Whether nothing of it is in use.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+            && self.array.is_none()
+            && self.transaction.is_empty()
+            && self.inquiry.is_none()
+            && self.mute.is_empty()
     }
 }
 
@@ -169,7 +185,6 @@ impl Session {
             first_sent: 0,
             astray: false,
             ended: false,
-            refused_multi: None,
             next: 0,
             head: 0,
             out: Queue::default(),
@@ -199,13 +214,6 @@ impl Session {
     /// The place in the reply order that the next request will get.
     pub(crate) fn upcoming(&self) -> u32 {
         self.next
-    }
-
-    /// Lets go of `extra` when there is nothing in it.
-    pub(crate) fn tidy(&mut self) {
-        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
-            self.extra = None;
-        }
     }
 
     /// Whether the reply of this request is the next that the client expects.
@@ -244,13 +252,13 @@ impl Session {
     /// A reply as far as the client wants it (CLIENT REPLY).
     fn wanted<'a>(&mut self, seq: u32, bytes: &'a [u8]) -> &'a [u8] {
         let head = self.head;
-        match &mut self.extra {
-            Some(extra) if !extra.mute.is_empty() => {
-                extra.mute.forget(head);
-                if extra.mute.covers(seq) { &[] } else { bytes }
-            }
-            Some(_) | None => bytes,
+        let Some(extra) = self.extra.as_mut().filter(|extra| !extra.mute.is_empty()) else { return bytes };
+        extra.mute.forget(head);
+        let covered = extra.mute.covers(seq);
+        if extra.is_empty() {
+            self.extra = None;
         }
+        if covered { &[] } else { bytes }
     }
 
     /// Hands on a message that is no reply (a push, or a message to a subscriber): between two replies.
@@ -267,12 +275,31 @@ impl Session {
         self.extra.as_ref().map_or(0, |extra| extra.messages.len())
     }
 
+    /// The next replies are the header of an array and its elements: no message may come between them.
+    pub(crate) fn begin_array(&mut self) {
+        self.extra.get_or_insert_default().array = Some(ArrayEnd::Open);
+        self.mid_reply = true;
+    }
+
+    /// All elements of the array are asked for.
+    pub(crate) fn end_array(&mut self, pool: &mut Pool) {
+        self.extra.get_or_insert_default().array = Some(ArrayEnd::Before(self.next));
+        self.end_reply(pool);
+    }
+
     /// A reply that was passed on in pieces is whole: messages that came meanwhile may follow.
     fn end_reply(&mut self, pool: &mut Pool) {
+        let Some(extra) = &mut self.extra else {
+            self.mid_reply = false;
+            return;
+        };
+        match extra.array {
+            Some(ArrayEnd::Open) => return,
+            Some(ArrayEnd::Before(seq)) if self.head != seq => return,
+            Some(ArrayEnd::Before(_)) | None => extra.array = None,
+        }
         self.mid_reply = false;
-        if let Some(extra) = &mut self.extra
-            && !extra.messages.is_empty()
-        {
+        if !extra.messages.is_empty() {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
         }
     }
@@ -303,6 +330,9 @@ impl Session {
             }
             self.stash.entries.pop_front();
             self.head = self.head.wrapping_add(1);
+            if self.mid_reply {
+                self.end_reply(pool);
+            }
         }
         self.stash.shrink(pool);
     }

@@ -35,6 +35,8 @@ pub(crate) enum Tenancy {
     Shared,
     /// This client's alone.
     Of(SessionId),
+    /// For errands of clients with the same protocol and user.
+    Aside,
 }
 
 #[derive(Debug)]
@@ -74,19 +76,31 @@ impl Proxy {
         if login.is_none() {
             return self.base[proto.index()];
         }
-        let user = login.map(|login| &login.user);
-        let same = |trunk: &Trunk| trunk.login.as_ref().map(|login| &login.user) == user;
-        let found = self
-            .trunks
-            .iter()
-            .find(|(_, trunk)| trunk.proto == proto && same(trunk) && trunk.tenancy == Tenancy::Shared);
-        let Some(id) = found.map(|(id, _)| id) else {
-            return self.new_trunk(Trunk::new(proto, login.cloned(), Tenancy::Shared));
+        self.trunk_like(proto, login.cloned(), Tenancy::Shared)
+    }
+
+    /// The trunk with this protocol, user and tenancy.
+    fn trunk_like(&mut self, proto: Proto, login: Option<Login>, tenancy: Tenancy) -> TrunkId {
+        let user = |login: &Option<Login>| login.as_ref().map(|login| login.user.clone());
+        let wanted = user(&login);
+        let fits =
+            |trunk: &Trunk| trunk.proto == proto && trunk.tenancy == tenancy && user(&trunk.login) == wanted;
+        let Some(id) = self.trunks.iter().find(|(_, trunk)| fits(trunk)).map(|(id, _)| id) else {
+            return self.new_trunk(Trunk::new(proto, login, tenancy));
         };
         if let Some(trunk) = self.trunks.get_mut(id) {
-            trunk.login = login.cloned(); // the password that was right last
+            trunk.login = login; // the password that was right last
         }
         id
+    }
+
+    /// The trunk for errands beside another one: the same protocol and user. It ends some time after its last use.
+    pub(super) fn aside_trunk(&mut self, of: TrunkId) -> Option<TrunkId> {
+        let of = self.trunks.get(of)?;
+        let (proto, login, now) = (of.proto, of.login.clone(), self.now.steady);
+        let id = self.trunk_like(proto, login, Tenancy::Aside);
+        self.trunks.get_mut(id)?.left = now;
+        Some(id)
     }
 
     /// Adds a trunk; it connects where it is used.

@@ -236,8 +236,15 @@ impl Proxy {
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };
             let Some(oldest) = pipe.tickets.front() else { continue };
-            let silent = pipe.heard.max(oldest.born) + SILENCE < now;
-            if silent && pipe.stalled_by.is_none() && !self.primaries.contains(&pipe.addr) {
+            let since = pipe.heard.max(oldest.born);
+            if pipe.stalled_by.is_some() {
+                continue;
+            }
+            if matches!(oldest.work, Work::Errand { .. }) {
+                if since + self.settings.hold < now {
+                    self.lose_pipe(id, "it does not answer");
+                }
+            } else if since + SILENCE < now && !self.primaries.contains(&pipe.addr) {
                 self.lose_pipe(id, "it was replaced by a failover and does not answer");
             }
         }

@@ -125,7 +125,7 @@ impl Proxy {
         }
         let seq = session.upcoming();
         session.extra.get_or_insert_default().mute.ask(seq, reply);
-        session.tidy();
+        self.shed_extra(id);
         self.reply_with(id, |out| out.simple("OK"))
     }
 
@@ -176,7 +176,9 @@ pub(super) fn kind_of(_session: &Session) -> Kind {
 /// Letters that say what state a client is in (`networking.c`: `catClientInfoString`).
 fn flags(session: &Session) -> String {
     let no_evict = session.about.as_ref().is_some_and(|about| about.no_evict);
-    let flags: String = [('c', session.stop == Some(Stop::Closing)), ('e', no_evict)]
+    let queueing = session.extra.as_ref().is_some_and(|extra| extra.transaction.queued().is_some());
+    let closing = session.stop == Some(Stop::Closing);
+    let flags: String = [('x', queueing), ('c', closing), ('e', no_evict)]
         .into_iter()
         .filter_map(|(letter, set)| set.then_some(letter))
         .collect();
@@ -198,7 +200,7 @@ fn describe(session: &Session, now: u64) -> String {
     let mut line = String::new();
     let _ = write!(
         line,
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={} \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={} qbuf={} \
          qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
          redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
@@ -208,6 +210,11 @@ fn describe(session: &Session, now: u64) -> String {
         seconds(session.since),
         seconds(session.active),
         flags(session),
+        session
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.transaction.queued())
+            .map_or(-1, |queued| queued as i64),
         session.inbox.len(),
         session.out.len() + session.stashed(),
         session.inbox.len() + session.out.len() + session.stashed(),

@@ -48,7 +48,15 @@ impl Proxy {
             Local::ClusterInfo => self.cluster_info(id),
             Local::ClusterKeyslot => self.cluster_keyslot(id, args),
             Local::ClusterMyid => self.cluster_myid(id),
+            Local::ClusterLinks => self.reply_with(id, |out| out.array(0)),
+            Local::ClusterReplicas => self.cluster_replicas(id, args),
+            Local::ClusterFailureReports => self.cluster_failure_reports(id, args),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Multi => self.multi(id),
+            Local::Exec => self.exec(id),
+            Local::Discard => self.discard_transaction(id),
+            Local::Watch => self.watch(id, args),
+            Local::Unwatch => self.unwatch(id),
             Local::Evenkeel => self.evenkeel(id, args),
         }
     }
@@ -116,6 +124,7 @@ impl Proxy {
                 about.name.clear();
                 about.user.clear();
             }
+            self.end_transaction(id);
             self.join_trunk(id, self.base[0]);
         }
         admit
@@ -125,6 +134,12 @@ impl Proxy {
         if args.get(1).eq_ignore_ascii_case(b"metrics") && args.len() == 2 {
             return self.gather(id, Gather::Metrics);
         }
+        if args.get(1).eq_ignore_ascii_case(b"node") {
+            return self.evenkeel_node(id, args);
+        }
+        if args.get(1).eq_ignore_ascii_case(b"nodes") && args.len() == 2 {
+            return self.evenkeel_nodes(id);
+        }
         if args.get(1).eq_ignore_ascii_case(b"help") && args.len() == 2 {
             return self.reply_with(id, |out| {
                 lines(
@@ -133,6 +148,10 @@ impl Proxy {
                         "EVENKEEL <subcommand>. Subcommands are:",
                         "METRICS",
                         "    The gateway's counters and latencies as JSON.",
+                        "NODE <id|address|port> <command> [<arg> ...]",
+                        "    Send a command to one node, and its reply back as it is.",
+                        "NODES",
+                        "    The nodes: id, address, role and slots.",
                         "HELP",
                         "    Print this help.",
                     ],

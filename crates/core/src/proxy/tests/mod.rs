@@ -18,6 +18,7 @@
 
 mod failures;
 mod ordinary;
+mod transactions;
 mod users;
 
 use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings};
