@@ -145,6 +145,12 @@ impl Proxy {
         ended.into_iter().for_each(|id| self.end_trunk(id));
     }
 
+    /// Those of users who have clients.
+    pub(super) fn trunks_in_use(&self) -> Vec<TrunkId> {
+        let used = self.trunks.iter().filter(|(_, trunk)| trunk.login.is_some() && trunk.has_members());
+        used.map(|(id, _)| id).collect()
+    }
+
     /// Who is logged in on a trunk's connections, where that is not the gateway itself.
     pub(super) fn login_of(&self, trunk: TrunkId) -> Option<&Login> {
         self.trunks.get(trunk)?.login.as_ref()
