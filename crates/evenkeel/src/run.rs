@@ -142,9 +142,12 @@ pub(crate) fn log(cli: &Cli) {
     let level = match &cli.command {
         Command::Up(args) if args.in_background => "info",
         Command::Run(_) => "info",
-        Command::Up(_) | Command::Down(_) | Command::Status(_) | Command::Check(_) | Command::Bench(_) => {
-            "error"
-        }
+        Command::Up(_)
+        | Command::Down(_)
+        | Command::Status(_)
+        | Command::Check(_)
+        | Command::Bench(_)
+        | Command::Drill(_) => "error",
     };
     let filter = EnvFilter::try_from_env("EVENKEEL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();

@@ -128,6 +128,13 @@ impl Proxy {
         unsent > 0
     }
 
+    /// Lets go of what is kept for a client that does more than ask, once it is empty.
+    pub(super) fn tidy(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.tidy();
+        }
+    }
+
     /// Marks a client as having something to write or to be looked at.
     #[inline]
     pub(super) fn touch_client(&mut self, id: SessionId) {

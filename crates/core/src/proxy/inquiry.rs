@@ -51,7 +51,7 @@ impl Proxy {
         let extra = session.extra.get_or_insert_default();
         match std::mem::take(&mut extra.inquiry) {
             Inquiry::Answered { question: asked, answer } if asked == question => {
-                self.shed_extra(id);
+                session.tidy();
                 return Some(answer);
             }
             Inquiry::Asked(asked) if asked == question => {

@@ -43,15 +43,31 @@ pub(crate) enum Work {
     Probe,
     /// The reply of a large request.
     Body,
-    /// The answer to a question about a request that waits for it.
-    Inquiry(super::inquiry::Desk),
     /// The replies of a transaction: the last of them is the client's.
     Block(Block),
     /// The answer to WATCH.
     Watch,
+    /// The answer to a question about a request that waits for it.
+    Inquiry(super::inquiry::Desk),
 }
 
 impl Work {
+    /// Whether it is a client's request, or a part of one, that goes to a slot's primary in the order of that client's
+    /// requests (see `order`).
+    #[inline]
+    pub(crate) fn is_ordered(self) -> bool {
+        match self {
+            Work::Whole | Work::Part { .. } | Work::Block(_) => true,
+            Work::Errand { .. }
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Inquiry(_) => false,
+        }
+    }
+
     /// What it is when it is asked again.
     pub(crate) fn afresh(self) -> Work {
         match self {

@@ -195,14 +195,14 @@ impl Proxy {
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
+            Work::Block(_) => {
+                self.drop_rest(ticket.session);
+                self.deliver_error(ticket, error);
+            }
             Work::Inquiry(_) => {
                 let mut answer = Vec::new();
                 crate::resp::Writer::new(&mut answer, Proto::Two).error(error);
                 self.answered(ticket.session, &answer);
-            }
-            Work::Block(_) => {
-                self.drop_rest(ticket.session);
-                self.deliver_error(ticket, error);
             }
             Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Watch => {
                 self.deliver_error(ticket, error);

@@ -112,11 +112,11 @@ pub(crate) struct About {
 pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
-    pub(crate) inquiry: Inquiry,
     pub(crate) mute: Mute,
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
     pub(crate) transaction: Transaction,
+    pub(crate) inquiry: Inquiry,
 }
 
 /// Which reply is the last element of an array.
@@ -214,6 +214,13 @@ impl Session {
     /// The place in the reply order that the next request will get.
     pub(crate) fn upcoming(&self) -> u32 {
         self.next
+    }
+
+    /// Lets go of `extra` when there is nothing in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
     }
 
     /// Whether the reply of this request is the next that the client expects.

@@ -125,7 +125,7 @@ impl Proxy {
         }
         let seq = session.upcoming();
         session.extra.get_or_insert_default().mute.ask(seq, reply);
-        self.shed_extra(id);
+        session.tidy();
         self.reply_with(id, |out| out.simple("OK"))
     }
 

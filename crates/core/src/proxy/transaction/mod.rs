@@ -206,7 +206,7 @@ impl Proxy {
         }
         self.drop_queue(*queue);
         self.wait_for_rest(id);
-        self.shed_extra(id);
+        self.tidy(id);
         Admit::Yes
     }
 
@@ -242,7 +242,7 @@ impl Proxy {
         let Some(transaction) = self.transaction(id) else { return };
         let transaction = std::mem::take(transaction);
         self.forget_transaction(transaction);
-        self.shed_extra(id);
+        self.tidy(id);
     }
 
     /// The same for a client that is gone.
@@ -252,15 +252,6 @@ impl Proxy {
         }
         if let Some(watch) = transaction.watch {
             self.release_watch(*watch);
-        }
-    }
-
-    /// Drops what is kept for a client that does more than ask, once it is empty.
-    pub(super) fn shed_extra(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && session.extra.as_ref().is_some_and(|extra| extra.is_empty())
-        {
-            session.extra = None;
         }
     }
 }

@@ -80,7 +80,7 @@ impl Proxy {
     pub(in super::super) fn drop_rest(&mut self, id: SessionId) {
         if let Some(transaction) = self.transaction(id) {
             transaction.rest = None;
-            self.shed_extra(id);
+            self.tidy(id);
         }
     }
 
@@ -98,7 +98,7 @@ impl Proxy {
                     extra.transaction.rest = None;
                     session.end_array(&mut self.pool);
                     self.touch_client(id);
-                    self.shed_extra(id);
+                    self.tidy(id);
                     return true;
                 }
                 Some(Piece::Node { count }) => {

@@ -253,7 +253,7 @@ impl Proxy {
             && let Some(watch) = self.transaction(id).and_then(|transaction| transaction.watch.take())
         {
             self.release_watch(*watch);
-            self.shed_extra(id);
+            self.tidy(id);
         }
         admit
     }
@@ -262,7 +262,7 @@ impl Proxy {
     fn unwatch_broken(&mut self, id: SessionId) {
         if let Some(transaction) = self.transaction(id) {
             transaction.watch = None;
-            self.shed_extra(id);
+            self.tidy(id);
         }
     }
 
@@ -319,7 +319,7 @@ impl Proxy {
             Phase::Seeking { .. } | Phase::Asking { .. } | Phase::Broken => self.deliver_nothing(&ticket),
         }
         self.drop_queue(*queue);
-        self.shed_extra(id);
+        self.tidy(id);
         Admit::Yes
     }
 }
