@@ -106,6 +106,7 @@ impl Proxy {
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
+            | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body

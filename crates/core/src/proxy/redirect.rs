@@ -204,7 +204,13 @@ impl Proxy {
                 crate::resp::Writer::new(&mut answer, Proto::Two).error(error);
                 self.answered(ticket.session, &answer);
             }
-            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Watch => {
+            Work::Whole
+            | Work::Greeting
+            | Work::Run
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch => {
                 self.deliver_error(ticket, error);
             }
         }

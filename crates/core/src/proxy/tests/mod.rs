@@ -20,6 +20,7 @@ mod failures;
 mod ordinary;
 mod transactions;
 mod users;
+mod whole;
 
 use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
