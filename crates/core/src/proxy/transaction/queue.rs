@@ -108,6 +108,7 @@ impl Queue {
             | Treat::Every(..)
             | Treat::SlotNumber
             | Treat::Settings
+            | Treat::SetUser
             | Treat::Scan
             | Treat::Here(_) => Place::Gateway,
             Treat::Later => return Err(ErrorReply::NotYet(command.name)),
