@@ -1,7 +1,7 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
 use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
-use evenkeel_core::proxy::{Gather, Proxy};
+use evenkeel_core::proxy::{Count, Gather, Proxy};
 use evenkeel_core::resp::{Proto, Writer};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 pub(crate) enum Part {
     Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
     Clients(String),
+    Receivers { count: Count, here: Vec<i64> },
 }
 
 impl Part {
@@ -20,6 +21,9 @@ impl Part {
                 latency: Box::new(*proxy.latency()),
                 slots_known: proxy.topology().covered() as u32,
             },
+            Gather::Receivers(count) => {
+                Part::Receivers { count: count.clone(), here: proxy.receivers(count) }
+            }
             Gather::Clients(numbers) => Part::Clients(proxy.list_clients(numbers.as_deref())),
         }
     }
@@ -38,6 +42,7 @@ pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
     };
     let mut sums = [0u64; COUNT];
     let mut clients = String::new();
+    let mut receivers = Vec::new();
     for part in parts {
         match part {
             Part::Metrics { counts, latency, slots_known } => {
@@ -46,11 +51,13 @@ pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
                 snapshot.slots_known = snapshot.slots_known.min(*slots_known);
             }
             Part::Clients(lines) => clients.push_str(lines),
+            Part::Receivers { here, .. } => receivers.push(here.clone()),
         }
     }
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, Proto::Two);
     match parts.first() {
+        Some(Part::Receivers { count, .. }) => return count.reply(&receivers),
         Some(Part::Clients(_)) => writer.bulk(clients.as_bytes()),
         Some(Part::Metrics { .. }) | None => {
             snapshot.values =

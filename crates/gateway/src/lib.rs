@@ -164,6 +164,7 @@ fn proxy_settings(settings: &Settings) -> proxy::Settings {
         node_password: settings.node_password.clone(),
         client_password: settings.client_password.clone(),
         hold: settings.hold.as_micros() as u64,
+        workers: settings.worker_count(),
         ..proxy::Settings::default()
     }
 }

@@ -5,8 +5,8 @@
 //! command, add its row; `tests/command_table.rs` holds the table against a real server's `COMMAND`.
 
 use super::Access::{Admin, Read, Write};
-use super::Treat::{AnyPrimary, Channel, Every, Here, Later, Refused, Scan, Slot};
-use super::{Access, Command, CommandId, CountRule, Dest, Fold, Keys, Local, Split, Treat};
+use super::Treat::{AnyPrimary, Every, Here, Later, Receivers, Refused, Scan, Slot, Subscribe, Unsubscribe};
+use super::{Access, Command, CommandId, CountRule, Dest, Feed, Fold, Keys, Local, Split, Treat};
 
 const NONE: Keys = Keys::None;
 /// The first argument.
@@ -301,21 +301,21 @@ const ROWS: &[Command] = &[
     row("script|load", 3, NONE, Admin, Every(Fold::Same)),
     row("script|show", 3, NONE, Admin, Later),
     // channels
-    row("psubscribe", -2, NONE, Admin, Later),
-    row("publish", 3, NONE, Write, Channel),
+    row("psubscribe", -2, NONE, Admin, Subscribe(Feed::Pattern)),
+    row("publish", 3, NONE, Write, Receivers(Feed::Channel)),
     row("pubsub", -2, NONE, Admin, Later),
-    row("pubsub|channels", -2, NONE, Admin, Later),
+    row("pubsub|channels", -2, NONE, Admin, AnyPrimary),
     row("pubsub|help", 2, NONE, Admin, AnyPrimary),
-    row("pubsub|numpat", 2, NONE, Admin, Later),
-    row("pubsub|numsub", -2, NONE, Admin, Later),
-    row("pubsub|shardchannels", -2, NONE, Admin, Later),
-    row("pubsub|shardnumsub", -2, NONE, Admin, Later),
-    row("punsubscribe", -1, NONE, Admin, Later),
-    row("spublish", 3, ONE, Write, Slot),
-    row("ssubscribe", -2, ALL, Admin, Later),
-    row("subscribe", -2, NONE, Admin, Later),
-    row("sunsubscribe", -1, ALL, Admin, Later),
-    row("unsubscribe", -1, NONE, Admin, Later),
+    row("pubsub|numpat", 2, NONE, Admin, AnyPrimary),
+    row("pubsub|numsub", -2, NONE, Admin, Receivers(Feed::Channel)),
+    row("pubsub|shardchannels", -2, NONE, Admin, Every(Fold::Concat)),
+    row("pubsub|shardnumsub", -2, NONE, Admin, Every(Fold::Receivers)),
+    row("punsubscribe", -1, NONE, Admin, Unsubscribe(Feed::Pattern)),
+    row("spublish", 3, ONE, Write, Receivers(Feed::Shard)),
+    row("ssubscribe", -2, ALL, Admin, Subscribe(Feed::Shard)),
+    row("subscribe", -2, NONE, Admin, Subscribe(Feed::Channel)),
+    row("sunsubscribe", -1, ALL, Admin, Unsubscribe(Feed::Shard)),
+    row("unsubscribe", -1, NONE, Admin, Unsubscribe(Feed::Channel)),
     // transactions
     row("discard", 1, NONE, Admin, Later),
     row("exec", 1, NONE, Admin, Later),
@@ -536,7 +536,9 @@ mod tests {
         for command in &TABLE {
             match command.treat {
                 Treat::Slot | Treat::Split(_) => assert_ne!(command.keys, Keys::None, "{}", command.name),
-                Treat::Channel
+                Treat::Receivers(_)
+                | Treat::Subscribe(_)
+                | Treat::Unsubscribe(_)
                 | Treat::AnyPrimary
                 | Treat::Every(_)
                 | Treat::Scan

@@ -35,8 +35,12 @@ impl Proxy {
         if let Some(mut session) = self.sessions.remove(id) {
             let stream = session.stream.take();
             let (stalls, trunk) = (session.stalls, session.trunk);
+            let subscriptions = session.extra.as_mut().and_then(|extra| extra.subscriptions.take());
             session.dissolve(&mut self.pool);
             self.park.forget(id);
+            if let Some(subscriptions) = subscriptions {
+                self.end_subscriptions(id, *subscriptions);
+            }
             self.leave_trunk(trunk);
             if stalls > 0 {
                 self.unstall(id);
@@ -213,15 +217,18 @@ impl Proxy {
             self.trimmed = self.now.steady;
             self.pool.trim();
             self.sweep_trunks();
+            self.sweep_hubs();
         }
         self.relieve_stalls();
         self.stream_tick();
+        self.tick_pubsub();
     }
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
         let idle = self.now.steady + if self.stalled > 0 || self.stream_waits() { 20_000 } else { 100_000 };
-        self.park.next_due().map_or(idle, |due| due.min(idle))
+        let due = self.park.next_due().into_iter().chain(self.pubsub.next_due());
+        due.fold(idle, u64::min)
     }
 
     /// Answers a request that the shell had to ask other workers for.

@@ -82,6 +82,19 @@ impl Proxy {
     /// Sends a request verbatim to the primary of a slot, or holds it until there is one.
     #[inline]
     pub(super) fn forward(&mut self, id: SessionId, slot: u16, frame: &[u8], access: Access) -> Admit {
+        self.forward_as(Work::Whole, id, slot, frame, access)
+    }
+
+    /// The same where the reply is not just passed on.
+    #[inline]
+    pub(super) fn forward_as(
+        &mut self,
+        work: Work,
+        id: SessionId,
+        slot: u16,
+        frame: &[u8],
+        access: Access,
+    ) -> Admit {
         let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
         let way = self.way(slot, trunk);
         if let Way::Pipe(pipe) = way
@@ -97,7 +110,7 @@ impl Proxy {
             slot,
             tries: 0,
             resend: resend(access),
-            work: Work::Whole,
+            work,
             born: self.now.steady,
         };
         match way {

@@ -97,6 +97,9 @@ impl Proxy {
         } else {
             self.fold(&merge, &mut reply);
         }
+        if matches!(merge.policy, Policy::Every(Fold::Receivers)) && !is_error(&reply) {
+            return self.counted_everywhere(merge.session, merge.seq, merge.born, &reply);
+        }
         self.deliver_merged(&merge, &reply);
     }
 
@@ -134,6 +137,7 @@ impl Proxy {
             Policy::Every(Fold::And) => and(&parts, &mut writer),
             Policy::Every(Fold::Same) => parts.first().map(|part| out.extend_from_slice(part)),
             Policy::Every(Fold::Weighted) => self.weighted(&parts, &mut writer),
+            Policy::Every(Fold::Receivers) => receivers(&parts, &mut writer),
             Policy::Every(Fold::Info) => self.info(&parts).map(|info| writer.verbatim(info.as_bytes())),
             Policy::Walk(_) => None,
         };
@@ -206,6 +210,20 @@ fn concat(parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     out.reserve(parts.iter().map(|part| part.len()).sum());
     Writer::new(out, Proto::Two).array(arrays.iter().map(|array| array.left() as usize).sum());
     arrays.iter().for_each(|array| out.extend_from_slice(array.raw()));
+    Some(())
+}
+
+/// Pairs of a channel and a number: the numbers added up.
+fn receivers(parts: &[&[u8]], writer: &mut Writer<'_>) -> Option<()> {
+    let lists: Vec<Vec<&[u8]>> =
+        parts.iter().map(|part| Elements::of(part).map(Iterator::collect)).collect::<Option<_>>()?;
+    let first = lists.first()?;
+    writer.array(first.len());
+    for at in (0..first.len()).step_by(2) {
+        writer.bulk(text(first[at])?);
+        let numbers = lists.iter().map(|list| list.get(at + 1).and_then(|number| integer(number)));
+        writer.integer(numbers.sum::<Option<i64>>()?);
+    }
     Some(())
 }
 

@@ -29,6 +29,7 @@ mod mode;
 mod order;
 mod park;
 mod pipe;
+mod pubsub;
 mod redirect;
 mod replies;
 mod request;
@@ -52,6 +53,7 @@ use merge::Merge;
 use order::Strays;
 use park::Park;
 use pipe::Pipe;
+use pubsub::Pubsub;
 use session::Session;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -63,6 +65,7 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use pubsub::Count;
 pub(crate) type MergeId = Id<Merge>;
 
 /// What a worker's gateway is told once.
@@ -85,6 +88,10 @@ pub struct Settings {
     /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
     /// where others wait behind it.
     pub ahead: usize,
+    /// Unread bytes of messages and replies after which a subscriber is closed.
+    pub unread_messages: usize,
+    /// How many workers the gateway has.
+    pub workers: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
@@ -100,6 +107,8 @@ impl Default for Settings {
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,
+            unread_messages: 32 * 1024 * 1024,
+            workers: 1,
             slow_reader: 2_000_000,
         }
     }
@@ -139,6 +148,8 @@ pub enum Gather {
     Metrics,
     /// Clients: `CLIENT LIST`; these numbers only, or all of them.
     Clients(Option<Vec<u64>>),
+    /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
+    Receivers(Count),
 }
 
 /// One worker's gateway.
@@ -152,6 +163,7 @@ pub struct Proxy {
     merging: usize,
     pool: Pool,
     park: Park,
+    pubsub: Pubsub,
     strays: Strays,
     topology: Arc<Topology>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
@@ -192,6 +204,7 @@ impl Proxy {
         let mut trunks = Arena::default();
         Proxy {
             park: Park::new(settings.hold_bytes),
+            pubsub: Pubsub::default(),
             strays: Strays::default(),
             settings,
             now: Clock::default(),
@@ -246,6 +259,7 @@ impl Proxy {
             self.pipes.iter().map(|(_, pipe)| pipe.tickets.len() as u64).sum();
         counts[Metric::ParkedNow as usize] = self.park.len() as u64;
         counts[Metric::ParkedBytes as usize] = self.park.bytes() as u64;
+        counts[Metric::Subscriptions as usize] = self.pubsub.subscriptions() as u64;
         counts
     }
 

@@ -6,18 +6,29 @@
 
 use super::forward::Admit;
 use super::{Proxy, SessionId};
-use crate::command::Command;
-use crate::resp::Args;
+use crate::command::{Command, Treat};
+use crate::resp::{Args, ErrorReply, Proto};
 
 impl Proxy {
     /// What becomes of a request of a client that has [`super::session::Extra`] state; `None`: it is routed.
     pub(super) fn by_mode(
         &mut self,
-        _id: SessionId,
-        _command: &'static Command,
+        id: SessionId,
+        command: &'static Command,
         _frame: &[u8],
         _args: &Args<'_>,
     ) -> Option<Admit> {
+        let session = self.sessions.get(id)?;
+        if session.proto == Proto::Two && !among_subscriptions(command) && session.is_subscriber() {
+            return Some(self.refuse(id, &ErrorReply::Subscribed(command.name)));
+        }
         None
     }
+}
+
+/// What a client of RESP2 may send while it is subscribed: its other replies could not be told from messages
+/// (`server.c`: `processCommand`).
+fn among_subscriptions(command: &Command) -> bool {
+    matches!(command.treat, Treat::Subscribe(_) | Treat::Unsubscribe(_))
+        || matches!(command.name, "ping" | "quit" | "reset")
 }

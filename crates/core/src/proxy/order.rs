@@ -27,17 +27,17 @@ impl Proxy {
     #[inline]
     pub(super) fn note_sent(&mut self, pipe: PipeId, ticket: &Ticket) {
         match ticket.work {
-            Work::Whole | Work::Part { .. } if ticket.tries > 0 => {
+            Work::Whole | Work::Count | Work::Part { .. } if ticket.tries > 0 => {
                 let new = Stray { pipe, count: 0, last: ticket.seq };
                 let stray = self.strays.0.entry((ticket.session, ticket.slot)).or_insert(new);
                 (stray.count, stray.last) = (stray.count + 1, ticket.seq);
             }
-            Work::Whole | Work::Part { .. } => {
+            Work::Whole | Work::Count | Work::Part { .. } => {
                 if let Some(session) = self.sessions.get_mut(ticket.session) {
                     session.first_sent += 1;
                 }
             }
-            Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {}
+            Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Hub(_) => {}
         }
     }
 
@@ -45,7 +45,7 @@ impl Proxy {
     #[inline]
     pub(super) fn note_back(&mut self, ticket: &Ticket) {
         match ticket.work {
-            Work::Whole | Work::Part { .. } if ticket.tries > 0 => {
+            Work::Whole | Work::Count | Work::Part { .. } if ticket.tries > 0 => {
                 if let Entry::Occupied(mut stray) = self.strays.0.entry((ticket.session, ticket.slot)) {
                     stray.get_mut().count -= 1;
                     if stray.get().count == 0 {
@@ -53,12 +53,12 @@ impl Proxy {
                     }
                 }
             }
-            Work::Whole | Work::Part { .. } => {
+            Work::Whole | Work::Count | Work::Part { .. } => {
                 if let Some(session) = self.sessions.get_mut(ticket.session) {
                     session.first_sent -= 1;
                 }
             }
-            Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {}
+            Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Hub(_) => {}
         }
     }
 

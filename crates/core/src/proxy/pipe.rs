@@ -3,6 +3,7 @@
 
 use super::SessionId;
 use super::buffer::{Pool, Queue};
+use super::pubsub::{HubId, TopicId};
 use super::trunk::TrunkId;
 use crate::resp::ReplyScan;
 use std::collections::VecDeque;
@@ -40,6 +41,10 @@ pub(crate) enum Work {
     Probe,
     /// The reply of a large request.
     Body,
+    /// The reply of a client's request that counts receivers.
+    Count,
+    /// A node's word on a topic that was subscribed, or given up.
+    Hub(TopicId),
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.
@@ -84,6 +89,8 @@ pub(crate) enum Purpose {
     Lane { tenant: SessionId },
     /// Lent to one client, for what a server keeps for one connection alone.
     Private { tenant: SessionId },
+    /// Subscriptions and their messages.
+    Hub(HubId),
     /// Was lent, and waits for the next.
     Idle,
     /// Was shared; takes nothing new and closes when it is empty.
@@ -95,7 +102,7 @@ impl Purpose {
     pub(crate) fn is_lent(self) -> bool {
         match self {
             Purpose::Lane { .. } | Purpose::Private { .. } => true,
-            Purpose::Shared | Purpose::Idle | Purpose::Retiring => false,
+            Purpose::Shared | Purpose::Hub(_) | Purpose::Idle | Purpose::Retiring => false,
         }
     }
 }
@@ -211,11 +218,11 @@ impl Pipe {
     /// not handed to the kernel cannot have been executed: a server executes whole requests only.
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
-            Work::Greeting | Work::Nobody => Fate::Nobody,
+            Work::Greeting | Work::Nobody | Work::Hub(_) => Fate::Nobody,
             Work::Probe => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
-            Work::Whole | Work::Part { .. } => match ticket.resend {
+            Work::Whole | Work::Count | Work::Part { .. } => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Never => Fate::Again,

@@ -1,6 +1,6 @@
 //! Judges a node's error replies: those that tell to ask elsewhere or later never reach a client.
 
-use super::pipe::{ASKING, Fate, Pipe, Ticket, Work};
+use super::pipe::{ASKING, Fate, Pipe, Purpose, Ticket, Work};
 use super::upstream::Way;
 use super::{Output, PipeId, Proxy};
 use crate::metric::Metric;
@@ -139,6 +139,9 @@ impl Proxy {
         self.settle_debts(&mut pipe);
         pipe.out.clear(&mut self.pool);
         self.pool.give(pipe.inbox);
+        if let Purpose::Hub(hub) = pipe.purpose {
+            self.hub_lost(hub);
+        }
     }
 
     /// Decides for every request of a lost pipe what becomes of it: see [`Pipe::fate`].
@@ -172,7 +175,13 @@ impl Proxy {
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
-            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {
+            Work::Whole
+            | Work::Count
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Hub(_) => {
                 self.deliver_error(ticket, error);
             }
         }

@@ -1,11 +1,14 @@
 //! From a client's bytes to requests, and from a request to the way that it takes.
 
 use super::forward::Admit;
+use super::pipe::Work;
+use super::pubsub::HOME;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Access, Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{Access, Command, Feed, Lookup, Treat, arity_ok, blocks, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
+use crate::topology::slot;
 
 /// A piece of a request above which a client's buffer is filled by exact reservation.
 const RESERVE: u64 = 64 * 1024;
@@ -213,8 +216,13 @@ impl Proxy {
         match command.treat {
             Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
             Treat::Slot => self.by_keys(id, command, frame, args),
-            Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
-            Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
+            Treat::Subscribe(feed) => self.subscribe(id, feed, args),
+            Treat::Unsubscribe(feed) => self.unsubscribe(id, feed, args),
+            Treat::Receivers(feed) => {
+                let slot = if feed == Feed::Shard { slot(args.get(1)) } else { HOME };
+                self.forward_as(Work::Count, id, slot, frame, command.access)
+            }
+            Treat::AnyPrimary => self.forward(id, HOME, frame, Access::Admin),
             Treat::Split(split) => self.split(id, command, split, frame, args),
             Treat::Every(fold) => self.every(id, command, fold, frame),
             Treat::Scan => self.scan(id, args),

@@ -2,11 +2,13 @@
 
 use super::PipeId;
 use super::buffer::{Pool, Queue};
+use super::pubsub::Subscriptions;
 use super::stream::Stream;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Requests of one client under way after which it is not read on until half of them are answered.
 pub(crate) const MAX_DEPTH: u32 = 1024;
@@ -103,6 +105,7 @@ pub(crate) struct About {
 pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
 }
 
 /// Replies that came before their turn.
@@ -219,9 +222,26 @@ impl Session {
         }
     }
 
-    /// Bytes of messages that wait for the end of a reply.
-    pub(crate) fn unannounced(&self) -> usize {
-        self.extra.as_ref().map_or(0, |extra| extra.messages.len())
+    /// The same with a message that many clients get: it is kept once for all of them.
+    pub(crate) fn announce_shared(&mut self, message: &Arc<[u8]>, pool: &mut Pool) {
+        if self.mid_reply {
+            self.announce(message, pool);
+        } else {
+            self.out.push_shared(message);
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.out.unsent() + self.extra.as_ref().map_or(0, |extra| extra.messages.len())
+    }
+
+    /// Gives back what is kept for a client that does nothing special any more.
+    pub(crate) fn drop_empty_extra(&mut self) {
+        let is_empty = |extra: &Extra| extra.messages.is_empty() && extra.subscriptions.is_none();
+        if self.extra.as_ref().is_some_and(|extra| is_empty(extra)) {
+            self.extra = None;
+        }
     }
 
     /// A reply that was passed on in pieces is whole: messages that came meanwhile may follow.
@@ -231,6 +251,7 @@ impl Session {
             && !extra.messages.is_empty()
         {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
+            self.drop_empty_extra();
         }
     }
 
@@ -383,10 +404,10 @@ mod tests {
         session.announce(b"=", &mut pool);
         session.take(first, b"1", End::Yes, &mut pool);
         session.announce(b"!", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1x", 1));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1x", 5));
         session.take(second, b"y", End::Yes, &mut pool);
         session.announce(b">", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1xy!>", 0));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1xy!>", 7));
     }
 
     #[test]

@@ -94,6 +94,10 @@ pub enum ErrorReply<'a> {
     ClientType(&'a [u8]),
     /// CLIENT LIST ID of something that is no number.
     ClientNumber,
+    /// A command that a subscribed client of RESP2 may not send.
+    Subscribed(&'a str),
+    /// More subscriptions than a worker keeps.
+    TooManyTopics { limit: usize },
     /// A command that the gateway does not do yet.
     NotYet(&'a str),
     /// A command that the gateway refuses: what to do instead.
@@ -166,6 +170,11 @@ impl fmt::Display for ErrorReply<'_> {
                 out.write_str("EXECABORT Transaction discarded because of previous errors.")
             }
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
+            ErrorReply::Subscribed(name) => write!(
+                out,
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+                 in this context"
+            ),
             _ => self.own_words(out),
         }
     }
@@ -178,6 +187,10 @@ impl ErrorReply<'_> {
             ErrorReply::NotYet(name) => {
                 write!(out, "ERR evenkeel: '{name}' is not supported through the gateway yet")
             }
+            ErrorReply::TooManyTopics { limit } => write!(
+                out,
+                "ERR evenkeel: the clients of this gateway are subscribed to as many channels as it keeps ({limit})"
+            ),
             ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
             ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(
                 out,

@@ -5,7 +5,7 @@ mod cluster;
 mod hello;
 
 use super::forward::Admit;
-use super::session::{Known, Stop};
+use super::session::{Known, Session, Stop};
 use super::{Gather, Output, Proxy, SessionId};
 use crate::command::Local;
 use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
@@ -43,7 +43,13 @@ impl Proxy {
     }
 
     fn ping(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        let among_messages = |session: &Session| session.proto == Proto::Two && session.is_subscriber();
         match args.len() {
+            1 | 2 if self.sessions.get(id).is_some_and(among_messages) => self.reply_with(id, |out| {
+                out.array(2);
+                out.bulk(b"pong");
+                out.bulk(args.get(1));
+            }),
             1 => self.reply_with(id, |out| out.simple("PONG")),
             2 => self.reply_with(id, |out| out.bulk(args.get(1))),
             _ => self.refuse(id, &ErrorReply::Arity("ping")),
@@ -88,6 +94,7 @@ impl Proxy {
             session.stop = Some(Stop::Quiet);
             return Admit::Stopped;
         }
+        self.reset_subscriptions(id);
         let admit = self.reply_with(id, |out| out.simple("RESET"));
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)

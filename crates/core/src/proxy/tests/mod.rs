@@ -17,6 +17,7 @@
 
 mod failures;
 mod ordinary;
+mod subscriptions;
 
 use super::{Clock, Output, PipeId, Proxy, SessionId, Settings};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
