@@ -24,7 +24,7 @@ impl Part {
             Gather::Receivers(count) => {
                 Part::Receivers { count: count.clone(), here: proxy.receivers(count) }
             }
-            Gather::Clients(numbers) => Part::Clients(proxy.list_clients(numbers.as_deref())),
+            Gather::Clients(which) => Part::Clients(proxy.list_clients(which)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Messages from thread to thread. Sending wakes the receiver out of its `epoll_wait`.
 
 use crate::gather::Part;
-use evenkeel_core::proxy::Gather;
+use evenkeel_core::proxy::{Gather, Tidings};
 use evenkeel_core::topology::Topology;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +15,8 @@ pub(crate) enum Message {
     Drain,
     /// Worker `from` wants your part of an answer.
     Ask { from: usize, what: Gather, token: u64 },
+    /// Something that another worker tells all others.
+    Tidings(Tidings),
     /// A worker's part of the answer that you asked for.
     Told { token: u64, part: Part },
 }

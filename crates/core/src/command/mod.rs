@@ -227,5 +227,6 @@ pub enum Local {
     ClusterKeyslot,
     ClusterMyid,
     ClusterHelp,
+    Monitor,
     Evenkeel,
 }

@@ -420,7 +420,7 @@ const ROWS: &[Command] = &[
     row("module|load", -3, NONE, Admin, Refused(MODULES)),
     row("module|loadex", -3, NONE, Admin, Refused(MODULES)),
     row("module|unload", 3, NONE, Admin, Refused(MODULES)),
-    row("monitor", 1, NONE, Admin, Later),
+    row("monitor", 1, NONE, Admin, Here(Local::Monitor)),
     row("psync", -3, NONE, Admin, Refused(REPLICATION)),
     row("replconf", -1, NONE, Admin, Refused(REPLICATION)),
     row("replicaof", 3, NONE, Admin, Refused(TOPOLOGY)),

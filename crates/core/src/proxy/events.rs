@@ -35,11 +35,15 @@ impl Proxy {
         if let Some(mut session) = self.sessions.remove(id) {
             let stream = session.stream.take();
             let (stalls, trunk) = (session.stalls, session.trunk);
+            let monitors = session.extra.as_ref().is_some_and(|extra| extra.monitors);
             let subscriptions = session.extra.as_mut().and_then(|extra| extra.subscriptions.take());
             session.dissolve(&mut self.pool);
             self.park.forget(id);
             if let Some(subscriptions) = subscriptions {
                 self.end_subscriptions(id, *subscriptions);
+            }
+            if monitors {
+                self.end_monitor(id);
             }
             self.leave_trunk(trunk);
             if stalls > 0 {
@@ -178,6 +182,7 @@ impl Proxy {
                 self.resume = list; // keep the memory
             }
         }
+        self.tell_commands();
     }
 
     /// Whether something could go on at once: the shell must not sleep.

@@ -26,6 +26,7 @@ mod lane;
 mod local;
 mod merge;
 mod mode;
+mod monitor;
 mod order;
 mod park;
 mod pipe;
@@ -50,6 +51,7 @@ use crate::topology::Topology;
 use arena::{Arena, Id};
 use buffer::Pool;
 use merge::Merge;
+use monitor::Monitors;
 use order::Strays;
 use park::Park;
 use pipe::Pipe;
@@ -65,6 +67,7 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use monitor::Tidings;
 pub use pubsub::Count;
 pub(crate) type MergeId = Id<Merge>;
 
@@ -137,6 +140,8 @@ pub enum Output {
     Learn,
     /// Ask all workers for `what`, then call [`Proxy::answer`] with the result for request `seq` of `session`.
     Gather { what: Gather, session: SessionId, seq: u32 },
+    /// Tell all other workers ([`Proxy::told`]).
+    Tell(Tidings),
     /// Something that an operator should read in the log.
     Report(String),
 }
@@ -146,10 +151,23 @@ pub enum Output {
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
-    Clients(Option<Vec<u64>>),
+    /// Clients: `CLIENT LIST`.
+    Clients(Which),
     /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
     Receivers(Count),
+}
+
+/// Which clients a list is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those that are not subscribed to anything.
+    Normal,
+    /// Those that are.
+    Subscribers,
+    /// Those with these numbers.
+    Numbers(Vec<u64>),
 }
 
 /// One worker's gateway.
@@ -164,6 +182,7 @@ pub struct Proxy {
     pool: Pool,
     park: Park,
     pubsub: Pubsub,
+    monitors: Monitors,
     strays: Strays,
     topology: Arc<Topology>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
@@ -205,6 +224,7 @@ impl Proxy {
         Proxy {
             park: Park::new(settings.hold_bytes),
             pubsub: Pubsub::default(),
+            monitors: Monitors::default(),
             strays: Strays::default(),
             settings,
             now: Clock::default(),

@@ -5,6 +5,7 @@
 //! queue of a transaction.
 
 use super::forward::Admit;
+use super::monitor::is_refused_to_monitors;
 use super::{Proxy, SessionId};
 use crate::command::{Command, Treat};
 use crate::resp::{Args, ErrorReply, Proto};
@@ -21,6 +22,9 @@ impl Proxy {
         let session = self.sessions.get(id)?;
         if session.proto == Proto::Two && !among_subscriptions(command) && session.is_subscriber() {
             return Some(self.refuse(id, &ErrorReply::Subscribed(command.name)));
+        }
+        if session.extra.as_ref().is_some_and(|extra| extra.monitors) && is_refused_to_monitors(command) {
+            return Some(self.refuse(id, &ErrorReply::Monitor));
         }
         None
     }

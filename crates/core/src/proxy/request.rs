@@ -172,12 +172,24 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
+        let admit = self.by_state(id, command, frame, args);
+        if self.monitors.is_on() && admit == Admit::Yes {
+            self.show(id, command, args);
+        }
+        admit
+    }
+
+    /// Routes a request unless its client's state decides otherwise.
+    #[inline]
+    fn by_state(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
+        let Some(session) = self.sessions.get(id) else { return Admit::Yes };
+        let refused_multi = session.refused_multi.is_some();
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
         {
             return admit;
         }
-        if self.sessions.get(id).is_some_and(|session| session.refused_multi.is_some()) {
+        if refused_multi {
             return self.after_refused_multi(id, command, frame, args);
         }
         self.route(id, command, frame, args)

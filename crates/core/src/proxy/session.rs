@@ -106,6 +106,8 @@ pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// Whether it hears what is asked (MONITOR).
+    pub(crate) monitors: bool,
 }
 
 /// Replies that came before their turn.
@@ -238,7 +240,8 @@ impl Session {
 
     /// Gives back what is kept for a client that does nothing special any more.
     pub(crate) fn drop_empty_extra(&mut self) {
-        let is_empty = |extra: &Extra| extra.messages.is_empty() && extra.subscriptions.is_none();
+        let is_empty =
+            |extra: &Extra| extra.messages.is_empty() && extra.subscriptions.is_none() && !extra.monitors;
         if self.extra.as_ref().is_some_and(|extra| is_empty(extra)) {
             self.extra = None;
         }

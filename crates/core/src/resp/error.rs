@@ -96,6 +96,8 @@ pub enum ErrorReply<'a> {
     ClientNumber,
     /// A command that a subscribed client of RESP2 may not send.
     Subscribed(&'a str),
+    /// A command with keys of a client that monitors.
+    Monitor,
     /// More subscriptions than a worker keeps.
     TooManyTopics { limit: usize },
     /// A command that the gateway does not do yet.
@@ -170,6 +172,7 @@ impl fmt::Display for ErrorReply<'_> {
                 out.write_str("EXECABORT Transaction discarded because of previous errors.")
             }
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
+            ErrorReply::Monitor => out.write_str("ERR Replica can't interact with the keyspace"),
             ErrorReply::Subscribed(name) => write!(
                 out,
                 "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \

@@ -2,7 +2,7 @@
 
 use super::super::forward::Admit;
 use super::super::session::{About, Session, Stop};
-use super::super::{Gather, Proxy, SessionId};
+use super::super::{Gather, Proxy, SessionId, Which};
 use super::hello::is_plain;
 use super::lines;
 use crate::resp::{Args, ErrorReply, Proto, Writer, parse_u64};
@@ -65,17 +65,18 @@ impl Proxy {
     pub(super) fn client_list(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
         let option = args.get(2);
         if args.len() == 2 {
-            self.gather(id, Gather::Clients(None))
+            self.gather(id, Gather::Clients(Which::All))
         } else if args.len() == 4 && option.eq_ignore_ascii_case(b"type") {
             match args.get(3).to_ascii_lowercase().as_slice() {
-                b"normal" => self.gather(id, Gather::Clients(None)),
-                b"master" | b"replica" | b"slave" | b"pubsub" => self.reply_with(id, |out| out.verbatim(b"")),
+                b"normal" => self.gather(id, Gather::Clients(Which::Normal)),
+                b"pubsub" => self.gather(id, Gather::Clients(Which::Subscribers)),
+                b"master" | b"replica" | b"slave" => self.reply_with(id, |out| out.verbatim(b"")),
                 _ => self.refuse(id, &ErrorReply::ClientType(args.get(3))),
             }
         } else if args.len() >= 4 && option.eq_ignore_ascii_case(b"id") {
             let numbers: Option<Vec<u64>> = args.iter().skip(3).map(parse_u64).collect();
             match numbers {
-                Some(numbers) => self.gather(id, Gather::Clients(Some(numbers))),
+                Some(numbers) => self.gather(id, Gather::Clients(Which::Numbers(numbers))),
                 None => self.refuse(id, &ErrorReply::ClientNumber),
             }
         } else {
@@ -83,9 +84,14 @@ impl Proxy {
         }
     }
 
-    /// The lines of CLIENT LIST for this worker's clients: those with these numbers, or all.
-    pub fn list_clients(&self, numbers: Option<&[u64]>) -> String {
-        let wanted = |session: &Session| numbers.is_none_or(|numbers| numbers.contains(&session.number));
+    /// The lines of CLIENT LIST for this worker's clients.
+    pub fn list_clients(&self, which: &Which) -> String {
+        let wanted = |session: &Session| match which {
+            Which::All => true,
+            Which::Normal => !session.is_subscriber(),
+            Which::Subscribers => session.is_subscriber(),
+            Which::Numbers(numbers) => numbers.contains(&session.number),
+        };
         let lines = self.sessions.iter().filter(|(_, session)| wanted(session));
         lines.map(|(_, session)| describe(session, self.now.steady) + "\n").collect()
     }
@@ -103,10 +109,11 @@ fn describe(session: &Session, now: u64) -> String {
         bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
     };
     let about = session.about.as_deref();
+    let subscribed = session.subscribed();
     let mut line = String::new();
     let _ = write!(
         line,
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={} \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi=-1 qbuf={} \
          qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user=default \
          redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
@@ -115,7 +122,10 @@ fn describe(session: &Session, now: u64) -> String {
         text(about.map(|about| &about.name)),
         seconds(session.since),
         seconds(session.active),
-        if session.stop == Some(Stop::Closing) { "c" } else { "N" },
+        flags(session),
+        subscribed[0],
+        subscribed[1],
+        subscribed[2],
         session.inbox.len(),
         session.out.len() + session.stashed(),
         session.inbox.len() + session.out.len() + session.stashed(),
@@ -127,6 +137,15 @@ fn describe(session: &Session, now: u64) -> String {
     line
 }
 
+/// What a client is, in letters (`networking.c`: `catClientInfoString`).
+fn flags(session: &Session) -> String {
+    let monitors = session.extra.as_ref().is_some_and(|extra| extra.monitors);
+    let letters =
+        [(monitors, 'O'), (session.is_subscriber(), 'P'), (session.stop == Some(Stop::Closing), 'c')];
+    let flags: String = letters.iter().filter(|(is, _)| *is).map(|(_, letter)| letter).collect();
+    if flags.is_empty() { "N".to_owned() } else { flags }
+}
+
 pub(super) fn help(out: &mut Writer<'_>) {
     lines(
         out,
@@ -136,7 +155,7 @@ pub(super) fn help(out: &mut Writer<'_>) {
             "    The name of this connection.",
             "ID",
             "    The number of this connection, unique in this gateway.",
-            "INFO | LIST [TYPE normal]",
+            "INFO | LIST [TYPE normal|pubsub] [ID <id> ...]",
             "    This connection, or all client connections of this gateway.",
             "SETINFO LIB-NAME|LIB-VER <value>",
             "    What the client library says of itself.",

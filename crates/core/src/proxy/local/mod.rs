@@ -38,6 +38,7 @@ impl Proxy {
             Local::ClusterKeyslot => self.cluster_keyslot(id, args),
             Local::ClusterMyid => self.cluster_myid(id),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Monitor => self.monitor(id),
             Local::Evenkeel => self.evenkeel(id, args),
         }
     }
@@ -95,6 +96,7 @@ impl Proxy {
             return Admit::Stopped;
         }
         self.reset_subscriptions(id);
+        self.end_monitor(id);
         let admit = self.reply_with(id, |out| out.simple("RESET"));
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)

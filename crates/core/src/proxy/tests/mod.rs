@@ -325,7 +325,7 @@ impl World {
             }
             Output::Learn => self.learned += 1,
             Output::Gather { session, seq, .. } => self.proxy.answer(session, seq, b"$8\r\ngathered\r\n"),
-            Output::Report(_) => {}
+            Output::Tell(_) | Output::Report(_) => {}
         }
     }
 

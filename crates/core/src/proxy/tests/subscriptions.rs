@@ -418,3 +418,30 @@ fn a_hub_that_says_nothing_is_lost() {
     );
     World::new(Settings::default(), Cut::Nowhere).play(&script);
 }
+
+#[test]
+fn a_monitor_sees_what_is_asked_and_no_password() {
+    play(
+        r#"1 says MONITOR
+         1 hears +OK
+         2 says AUTH somebody secret
+         2 hears -WRONGPASS invalid username-password pair or user is disabled.
+         1 hears +1700000001.000000 [0 10.1.0.1:2] "AUTH" "(redacted)" "(redacted)"
+         2 says CONFIG GET
+         2 hears -ERR wrong number of arguments for 'config|get' command
+         2 says SET foo a"b
+         b hears SET foo a"b
+         1 hears +1700000001.000000 [0 10.1.0.1:2] "SET" "foo" "a\"b"
+         b says +OK
+         2 hears +OK
+         1 says GET foo
+         1 hears -ERR Replica can't interact with the keyspace
+         1 hears +1700000001.000000 [0 10.1.0.1:1] "GET" "foo"
+         1 says RESET
+         1 hears +RESET
+         2 says GET foo
+         b hears GET foo
+         b says :1
+         2 hears :1"#,
+    );
+}
