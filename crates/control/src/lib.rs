@@ -18,6 +18,7 @@ mod reconcile;
 mod report;
 pub mod server;
 pub mod status;
+mod users;
 mod vitals;
 pub mod web;
 
@@ -91,6 +92,7 @@ impl Control {
             publish,
             status_path: Home::status_path(home.dir()),
             said: Said::default(),
+            users: users::Register::default(),
         };
         let task = tokio::spawn(looping.run(stopped));
         Ok(Control { status, stop, task, engine, home })

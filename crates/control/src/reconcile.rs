@@ -19,6 +19,7 @@ use crate::now_ms;
 use crate::observe::{Eyes, Look};
 use crate::report::{Frame, Stage, report};
 use crate::status::{Gateway, Health, Level, Status};
+use crate::users::Register;
 
 /// Pause when nothing is wrong, while something is being waited for, and after a step.
 const PACE: [Duration; 3] = [Duration::from_secs(1), Duration::from_millis(100), Duration::from_millis(20)];
@@ -38,6 +39,7 @@ pub(crate) struct Loop<E> {
     pub(crate) publish: watch::Sender<Arc<Status>>,
     pub(crate) status_path: PathBuf,
     pub(crate) said: Said,
+    pub(crate) users: Register,
 }
 
 /// What the journal was told already, so that it tells transitions and not repetitions.
@@ -94,6 +96,9 @@ impl<E: Engine> Loop<E> {
         let mut judgement = plan::judge(&self.desired, &look.observed);
         let calm = judgement.at_rest();
         explain(&mut judgement, &plan, &look);
+        if plan.steps.is_empty() {
+            self.users.tend(&self.desired, &look, &mut self.eyes, &mut self.journal, now_ms()).await;
+        }
         self.tell_waits(&plan);
         self.publish(&look, &judgement);
         match (plan.steps.is_empty(), calm) {

@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// Measure SET and GET at every value size, with every answer verified
     #[command(after_help = "Example: evenkeel bench --quick")]
     Bench(evenkeel_proof::bench::Args),
+    /// Break one thing at a time under a verifying load, and see what clients notice
+    #[command(after_help = "Example: evenkeel drill primary-killed --times 5")]
+    Drill(evenkeel_proof::drill::Args),
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod install;
 mod progress;
 mod run;
 mod say;
+mod secret;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Check(args) => command::check::check(&args),
         Command::Run(args) => command::role::role(&args),
         Command::Bench(args) => command::bench::bench(args),
+        Command::Drill(args) => command::drill::drill(&args),
     };
     match done {
         Ok(code) => code,

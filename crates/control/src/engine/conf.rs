@@ -9,6 +9,8 @@ use evenkeel_core::config::{Cluster, Persistence};
 
 /// Distance of a node's bus port from its port; fixed by Redis.
 pub(super) const BUS: u16 = 10_000;
+/// Where a node keeps its users, in its directory.
+pub(super) const USERS: &str = "users.acl";
 
 /// The text of a node's `redis.conf`.
 pub(super) fn conf(cluster: &Cluster, port: u16, dir: &Path, password: &str) -> String {
@@ -19,7 +21,8 @@ pub(super) fn conf(cluster: &Cluster, port: u16, dir: &Path, password: &str) -> 
     set("bind", "127.0.0.1");
     set("port", &port.to_string());
     set("dir", &quoted(&dir.display().to_string()));
-    set("requirepass", password);
+    // users are kept in a file of their own, the password of `default` included
+    set("aclfile", USERS);
     set("masterauth", password);
     set("daemonize", "no");
     set("supervised", "no");
@@ -58,6 +61,15 @@ pub(super) fn conf(cluster: &Cluster, port: u16, dir: &Path, password: &str) -> 
     text
 }
 
+/// The text of a node's file of users: those that it has written there itself, and `default`, as whom evenkeel itself, its
+/// gateways and the other nodes log in.
+pub(super) fn users(before: &str, password: &str) -> String {
+    let mut text = format!("user default on >{password} ~* &* +@all\n");
+    let others = before.lines().filter(|line| !line.starts_with("user default ") && !line.trim().is_empty());
+    others.for_each(|line| drop(writeln!(text, "{line}")));
+    text
+}
+
 /// A value in quotes as the server's configuration reader takes them.
 fn quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
@@ -67,7 +79,7 @@ fn quoted(value: &str) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::conf;
+    use super::{conf, users};
     use evenkeel_core::config::{Cluster, Persistence};
 
     #[test]
@@ -77,11 +89,21 @@ mod tests {
         for line in [
             "port 7005",
             "dir \"/a \\\"b\\\"/c\"",
-            "requirepass secret",
+            "aclfile users.acl",
+            "masterauth secret",
             "appendonly no",
             "cluster-node-timeout 5000",
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_node_keeps_its_users_and_default_is_ours() {
+        assert_eq!(users("", "secret"), "user default on >secret ~* &* +@all\n");
+        assert_eq!(
+            users("user alice on #ab ~* +get\nuser default on nopass\n\n", "secret"),
+            "user default on >secret ~* &* +@all\nuser alice on #ab ~* +get\n"
+        );
     }
 }

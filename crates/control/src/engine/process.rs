@@ -18,7 +18,7 @@ use evenkeel_core::plan::{Desired, Disk, NodeName, Own, Peer, Process, parse_vie
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
-use super::conf::{BUS, conf};
+use super::conf::{BUS, USERS, conf, users};
 use super::kin::{self, PidFd};
 use super::spawn::{Spawner, end_with_us};
 use super::{Body, Engine, EngineError};
@@ -158,6 +158,7 @@ impl ProcessEngine {
         let text = conf(&self.cluster, port, dir, &self.password);
         let written = write_whole(&file, text.as_bytes(), 0o600);
         written.map_err(|source| system(format!("write {}", file.display()), source))?;
+        write_users(&dir.join(USERS), &self.password)?;
         let log = log(&dir.join("server.log"))?;
         let twin = log.try_clone().map_err(|source| system("write the server's log", source))?;
         let mut command = Command::new(&self.server.program);
@@ -325,6 +326,17 @@ fn check_identity(node: &NodeName, dir: &Path) -> Result<(), EngineError> {
     };
     let (file, dir) = (file.display().to_string(), dir.display().to_string());
     Err(EngineError::Damaged { file, what, dir, node: node.clone() })
+}
+
+/// Gives a node's file of users the password that is in force.
+fn write_users(file: &Path, password: &str) -> Result<(), EngineError> {
+    let before = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(system(format!("read {}", file.display()), source)),
+    };
+    write_whole(file, users(&before, password).as_bytes(), 0o600)
+        .map_err(|source| system(format!("write {}", file.display()), source))
 }
 
 fn system(what: impl Into<String>, source: io::Error) -> EngineError {

@@ -41,6 +41,17 @@ pub(super) struct RawGateway {
     pub(super) hold: Written,
     pub(super) max_clients: Written,
     pub(super) auth: Written,
+    pub(super) users: Vec<RawUser>,
+}
+
+/// One of `gateway.users`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct RawUser {
+    pub(super) name: Written,
+    pub(super) password_file: Written,
+    pub(super) user: Written,
+    pub(super) user_password_file: Written,
 }
 
 /// `[web]`

@@ -18,6 +18,7 @@ mod create;
 mod heal;
 mod judge;
 mod picture;
+mod users;
 #[cfg(test)]
 mod world;
 
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 
 pub use crate::topology::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, SLOTS, Slots, ViewError, parse_view};
 pub use judge::{Judgement, judge};
+pub use users::{Change, Users, Voice, align};
 
 use crate::config::{Config, Millis};
 use picture::Picture;

@@ -34,20 +34,22 @@ impl Proxy {
     pub fn client_lost(&mut self, id: SessionId) {
         if let Some(mut session) = self.sessions.remove(id) {
             let stream = session.stream.take();
+            let extra = session.extra.take();
             let (stalls, trunk) = (session.stalls, session.trunk);
-            let monitors = session.extra.as_ref().is_some_and(|extra| extra.monitors);
-            let subscriptions = session.extra.as_mut().and_then(|extra| extra.subscriptions.take());
             session.dissolve(&mut self.pool);
             self.park.forget(id);
-            if let Some(subscriptions) = subscriptions {
-                self.end_subscriptions(id, *subscriptions);
-            }
-            if monitors {
-                self.end_monitor(id);
-            }
             self.leave_trunk(trunk);
             if stalls > 0 {
                 self.unstall(id);
+            }
+            if let Some(extra) = extra {
+                if let Some(subscriptions) = extra.subscriptions {
+                    self.end_subscriptions(id, *subscriptions);
+                }
+                if extra.monitors {
+                    self.end_monitor(id);
+                }
+                self.forget_transaction(extra.transaction);
             }
             if let Some(stream) = stream {
                 self.abandon_stream(*stream);
@@ -132,6 +134,13 @@ impl Proxy {
         unsent > 0
     }
 
+    /// Lets go of what is kept for a client that does more than ask, once it is empty.
+    pub(super) fn tidy(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.tidy();
+        }
+    }
+
     /// Marks a client as having something to write or to be looked at.
     #[inline]
     pub(super) fn touch_client(&mut self, id: SessionId) {
@@ -209,7 +218,9 @@ impl Proxy {
         if session.stream.is_some() {
             self.stream_step(id);
         }
-        self.pump_inbox(id);
+        if self.run_rest(id) {
+            self.pump_inbox(id);
+        }
         self.touch_client(id); // the shell looks again whether to read it
     }
 
@@ -227,11 +238,17 @@ impl Proxy {
         self.relieve_stalls();
         self.stream_tick();
         self.tick_pubsub();
+        self.watch_tick();
     }
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
-        let idle = self.now.steady + if self.stalled > 0 || self.stream_waits() { 20_000 } else { 100_000 };
+        let idle = self.now.steady
+            + if self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty() {
+                20_000
+            } else {
+                100_000
+            };
         let due = self.park.next_due().into_iter().chain(self.pubsub.next_due());
         due.fold(idle, u64::min)
     }

@@ -19,11 +19,18 @@
 mod arena;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
+mod express;
+mod fold;
 mod forward;
+mod gate;
 mod info;
+mod inquiry;
 mod lane;
 mod local;
+mod login;
 mod merge;
 mod mode;
 mod monitor;
@@ -39,6 +46,7 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod transaction;
 mod trunk;
 mod upstream;
 
@@ -69,6 +77,8 @@ pub type SessionId = Id<session::Session>;
 pub type PipeId = Id<pipe::Pipe>;
 pub use monitor::Tidings;
 pub use pubsub::Count;
+pub use trunk::Login;
+
 pub(crate) type MergeId = Id<Merge>;
 
 /// What a worker's gateway is told once.
@@ -78,6 +88,8 @@ pub struct Settings {
     pub node_password: Option<String>,
     /// Password that clients must give; `None` lets everyone in.
     pub client_password: Option<String>,
+    /// Names that clients may log in with, besides `default` and the nodes' own users.
+    pub users: Vec<NamedUser>,
     /// How long a request may wait for its shard, in microseconds.
     pub hold: u64,
     /// Most bytes of held requests.
@@ -104,6 +116,7 @@ impl Default for Settings {
         Settings {
             node_password: None,
             client_password: None,
+            users: Vec::new(),
             hold: 10_000_000,
             hold_bytes: 64 * 1024 * 1024,
             collect: 64 * 1024 * 1024,
@@ -114,6 +127,23 @@ impl Default for Settings {
             workers: 1,
             slow_reader: 2_000_000,
         }
+    }
+}
+
+/// A user that the gateway knows by itself, and the node's user that it stands for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedUser {
+    /// What the client says.
+    pub name: String,
+    /// What the client has to say.
+    pub password: String,
+    /// Whom its requests come from at the nodes; `None`: the gateway's own user.
+    pub login: Option<Login>,
+}
+
+impl std::fmt::Debug for NamedUser {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "NamedUser({})", self.name) // never the password
     }
 }
 
@@ -192,6 +222,8 @@ pub struct Proxy {
     trunks: Arena<Trunk>,
     /// The gateway's own trunks, by protocol.
     base: [TrunkId; 2],
+    /// The trunk on which passwords are checked.
+    door: TrunkId,
     links: HashMap<SocketAddr, Link>,
     /// Private connections that nobody uses.
     idle: Vec<PipeId>,
@@ -199,6 +231,10 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// Clients whose WATCH waits for its node.
+    watch_waiters: Vec<SessionId>,
+    /// Bytes of all queued transactions.
+    queued: usize,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -238,12 +274,15 @@ impl Proxy {
             primaries: Vec::new(),
             base: [Proto::Two, Proto::Three]
                 .map(|proto| trunks.insert(Trunk::new(proto, None, Tenancy::Shared))),
+            door: trunks.insert(Trunk::new(Proto::Two, None, Tenancy::Shared)),
             trunks,
             links: HashMap::new(),
             idle: Vec::new(),
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            watch_waiters: Vec::new(),
+            queued: 0,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),

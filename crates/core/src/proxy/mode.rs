@@ -16,8 +16,8 @@ impl Proxy {
         &mut self,
         id: SessionId,
         command: &'static Command,
-        _frame: &[u8],
-        _args: &Args<'_>,
+        frame: &[u8],
+        args: &Args<'_>,
     ) -> Option<Admit> {
         let session = self.sessions.get(id)?;
         if session.proto == Proto::Two && !among_subscriptions(command) && session.is_subscriber() {
@@ -26,7 +26,7 @@ impl Proxy {
         if session.extra.as_ref().is_some_and(|extra| extra.monitors) && is_refused_to_monitors(command) {
             return Some(self.refuse(id, &ErrorReply::Monitor));
         }
-        None
+        self.in_transaction(id, command, frame, args)
     }
 }
 

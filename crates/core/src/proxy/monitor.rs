@@ -65,7 +65,7 @@ impl Proxy {
             && let Some(extra) = &mut session.extra
         {
             extra.monitors = false;
-            session.drop_empty_extra();
+            session.tidy();
         }
         let before = self.monitors.here.len();
         self.monitors.here.retain(|monitor| *monitor != id);

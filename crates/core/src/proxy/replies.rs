@@ -1,6 +1,6 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
-use super::pipe::{Pipe, Purpose, Work};
+use super::pipe::{Pipe, Purpose, Ticket, Work};
 use super::pubsub::Pubsub;
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
@@ -43,6 +43,7 @@ impl Proxy {
     fn replies(&mut self, id: PipeId, data: &[u8]) -> usize {
         let mut at = 0;
         loop {
+            at += self.express_replies(id, &data[at..]);
             let Some(pipe) = self.pipes.get_mut(id) else { return at };
             if pipe.stalled_by.is_some() {
                 return at;
@@ -101,19 +102,35 @@ impl Proxy {
                 (pipe.midway, pipe.scanned) = (true, 0);
                 true
             }
-            Work::Part { merge, part } if pipe.scanned > self.settings.merged => {
+            Work::Part { merge, part } | Work::Errand { merge, part }
+                if pipe.scanned > self.settings.merged =>
+            {
                 let limit = self.settings.merged as u64;
                 self.merge_too_large(merge, part, limit);
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
+                false
+            }
+            Work::Block(block) if passes && block.passes() => {
+                pipe.midway = true;
+                pipe.scanned = 0;
+                self.deliver_piece(id, &ticket, piece);
+                true
+            }
+            Work::Block(_) if pipe.scanned > self.settings.merged => {
+                self.lose_pipe(id, "the reply of a transaction is larger than the gateway collects");
                 false
             }
             Work::Whole
             | Work::Count
             | Work::Body
             | Work::Part { .. }
+            | Work::Errand { .. }
             | Work::Greeting
             | Work::Probe
-            | Work::Hub(_) => false,
+            | Work::Block(_)
+            | Work::Watch
+            | Work::Hub(_)
+            | Work::Inquiry(_) => false,
         }
     }
 
@@ -121,13 +138,22 @@ impl Proxy {
     #[inline]
     fn reply(&mut self, id: PipeId, reply: &[u8]) {
         let Some(pipe) = self.pipes.get_mut(id) else { return };
+        if let Some(Ticket { work: Work::Block(block), .. }) = pipe.tickets.front()
+            && reply.first() != Some(&b'>')
+        {
+            let block = *block;
+            return self.block_reply(id, block, reply);
+        }
         if !pipe.midway {
             match reply.first() {
                 Some(b'>') => return self.pushed(id, reply),
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    let ours = matches!(judged, Some(Work::Whole | Work::Count | Work::Part { .. }));
+                    let ours = matches!(
+                        judged,
+                        Some(Work::Whole | Work::Count | Work::Part { .. } | Work::Inquiry(_))
+                    );
                     if verdict != Verdict::Deliver && ours {
                         return self.redirect(id, verdict);
                     }
@@ -153,12 +179,15 @@ impl Proxy {
                 Some(request) => self.counted(&ticket, node, &request, reply),
                 None => self.deliver_whole(&ticket, reply),
             },
-            Work::Part { merge, part } => self.merge_part(merge, part, reply),
+            Work::Part { merge, part } | Work::Errand { merge, part } => self.merge_part(merge, part, reply),
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
+            Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
             Work::Hub(topic) => self.hub_refused(id, topic, reply),
+            Work::Watch => self.watched(id, &ticket, reply),
+            Work::Block(_) => {} // they went their way above
         }
     }
 

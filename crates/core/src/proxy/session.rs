@@ -2,8 +2,10 @@
 
 use super::PipeId;
 use super::buffer::{Pool, Queue};
+use super::inquiry::Inquiry;
 use super::pubsub::Subscriptions;
 use super::stream::Stream;
+use super::transaction::Transaction;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
@@ -33,6 +35,8 @@ pub(crate) enum Stop {
     Pipe(PipeId),
     /// Until its large request is done.
     Stream,
+    /// Until a node has answered what the next request depends on.
+    Inquiry,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -75,8 +79,6 @@ pub struct Session {
     pub(crate) astray: bool,
     /// Whether it closed its side: it still gets its replies.
     pub(crate) ended: bool,
-    /// When a MULTI of it was refused, until its EXEC.
-    pub(crate) refused_multi: Option<u64>,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -95,6 +97,8 @@ pub struct Session {
 /// What a client said of itself.
 #[derive(Debug, Default)]
 pub(crate) struct About {
+    /// The user that it logged in as, where that is not `default`.
+    pub(crate) user: Vec<u8>,
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
@@ -108,6 +112,31 @@ pub(crate) struct Extra {
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
     /// Whether it hears what is asked (MONITOR).
     pub(crate) monitors: bool,
+    /// Where the array ends that is being answered element by element.
+    array: Option<ArrayEnd>,
+    pub(crate) transaction: Transaction,
+    pub(crate) inquiry: Inquiry,
+}
+
+/// Which reply is the last element of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ArrayEnd {
+    /// One that is not asked for yet.
+    Open,
+    /// The one before this sequence number.
+    Before(u32),
+}
+
+impl Extra {
+    /// Whether nothing of it is in use.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+            && self.array.is_none()
+            && self.transaction.is_empty()
+            && self.inquiry.is_none()
+            && self.subscriptions.is_none()
+            && !self.monitors
+    }
 }
 
 /// Replies that came before their turn.
@@ -156,7 +185,6 @@ impl Session {
             first_sent: 0,
             astray: false,
             ended: false,
-            refused_multi: None,
             next: 0,
             head: 0,
             out: Queue::default(),
@@ -181,6 +209,18 @@ impl Session {
         let seq = self.next;
         self.next = self.next.wrapping_add(1);
         seq
+    }
+
+    /// The place in the reply order that the next request will get.
+    pub(crate) fn upcoming(&self) -> u32 {
+        self.next
+    }
+
+    /// Lets go of `extra` when there is nothing in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
     }
 
     /// Whether the reply of this request is the next that the client expects.
@@ -238,23 +278,33 @@ impl Session {
         self.out.unsent() + self.extra.as_ref().map_or(0, |extra| extra.messages.len())
     }
 
-    /// Gives back what is kept for a client that does nothing special any more.
-    pub(crate) fn drop_empty_extra(&mut self) {
-        let is_empty =
-            |extra: &Extra| extra.messages.is_empty() && extra.subscriptions.is_none() && !extra.monitors;
-        if self.extra.as_ref().is_some_and(|extra| is_empty(extra)) {
-            self.extra = None;
-        }
+    /// The next replies are the header of an array and its elements: no message may come between them.
+    pub(crate) fn begin_array(&mut self) {
+        self.extra.get_or_insert_default().array = Some(ArrayEnd::Open);
+        self.mid_reply = true;
+    }
+
+    /// All elements of the array are asked for.
+    pub(crate) fn end_array(&mut self, pool: &mut Pool) {
+        self.extra.get_or_insert_default().array = Some(ArrayEnd::Before(self.next));
+        self.end_reply(pool);
     }
 
     /// A reply that was passed on in pieces is whole: messages that came meanwhile may follow.
     fn end_reply(&mut self, pool: &mut Pool) {
+        let Some(extra) = &mut self.extra else {
+            self.mid_reply = false;
+            return;
+        };
+        match extra.array {
+            Some(ArrayEnd::Open) => return,
+            Some(ArrayEnd::Before(seq)) if self.head != seq => return,
+            Some(ArrayEnd::Before(_)) | None => extra.array = None,
+        }
         self.mid_reply = false;
-        if let Some(extra) = &mut self.extra
-            && !extra.messages.is_empty()
-        {
+        if !extra.messages.is_empty() {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
-            self.drop_empty_extra();
+            self.tidy();
         }
     }
 
@@ -284,6 +334,9 @@ impl Session {
             }
             self.stash.entries.pop_front();
             self.head = self.head.wrapping_add(1);
+            if self.mid_reply {
+                self.end_reply(pool);
+            }
         }
         self.stash.shrink(pool);
     }

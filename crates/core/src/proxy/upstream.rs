@@ -120,6 +120,9 @@ impl Proxy {
         let Some(addr) = self.pipes.get(id).map(|pipe| pipe.addr) else { return };
         if reply.first() == Some(&b'-') {
             let why = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
+            if reply.starts_with(b"-WRONGPASS") && self.shut_out(id, &why) {
+                return;
+            }
             self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
             self.lose_pipe(id, &why);
             return;
@@ -238,8 +241,15 @@ impl Proxy {
         for id in self.pipes.ids() {
             let Some(pipe) = self.pipes.get(id) else { continue };
             let Some(oldest) = pipe.tickets.front() else { continue };
-            let silent = pipe.heard.max(oldest.born) + SILENCE < now;
-            if silent && pipe.stalled_by.is_none() && !self.primaries.contains(&pipe.addr) {
+            let since = pipe.heard.max(oldest.born);
+            if pipe.stalled_by.is_some() {
+                continue;
+            }
+            if matches!(oldest.work, Work::Errand { .. }) {
+                if since + self.settings.hold < now {
+                    self.lose_pipe(id, "it does not answer");
+                }
+            } else if since + SILENCE < now && !self.primaries.contains(&pipe.addr) {
                 self.lose_pipe(id, "it was replaced by a failover and does not answer");
             }
         }

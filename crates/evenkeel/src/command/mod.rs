@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod down;
+pub(crate) mod drill;
 pub(crate) mod role;
 pub(crate) mod status;
 pub(crate) mod up;

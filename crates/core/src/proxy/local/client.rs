@@ -113,8 +113,8 @@ fn describe(session: &Session, now: u64) -> String {
     let mut line = String::new();
     let _ = write!(
         line,
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi=-1 qbuf={} \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user=default \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi={} qbuf={} \
+         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
          redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
         session.peer,
@@ -126,10 +126,16 @@ fn describe(session: &Session, now: u64) -> String {
         subscribed[0],
         subscribed[1],
         subscribed[2],
+        session
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.transaction.queued())
+            .map_or(-1, |queued| queued as i64),
         session.inbox.len(),
         session.out.len() + session.stashed(),
         session.inbox.len() + session.out.len() + session.stashed(),
         session.last_command,
+        user_of(session),
         if session.proto == Proto::Three { 3 } else { 2 },
         text(about.map(|about| &about.lib_name)),
         text(about.map(|about| &about.lib_ver)),
@@ -139,11 +145,23 @@ fn describe(session: &Session, now: u64) -> String {
 
 /// What a client is, in letters (`networking.c`: `catClientInfoString`).
 fn flags(session: &Session) -> String {
-    let monitors = session.extra.as_ref().is_some_and(|extra| extra.monitors);
-    let letters =
-        [(monitors, 'O'), (session.is_subscriber(), 'P'), (session.stop == Some(Stop::Closing), 'c')];
+    let extra = session.extra.as_ref();
+    let letters = [
+        (extra.is_some_and(|extra| extra.monitors), 'O'),
+        (session.is_subscriber(), 'P'),
+        (extra.is_some_and(|extra| extra.transaction.queued().is_some()), 'x'),
+        (session.stop == Some(Stop::Closing), 'c'),
+    ];
     let flags: String = letters.iter().filter(|(is, _)| *is).map(|(_, letter)| letter).collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
+}
+
+/// The user that a client is logged in as.
+fn user_of(session: &Session) -> String {
+    match session.about.as_deref() {
+        Some(about) if !about.user.is_empty() => String::from_utf8_lossy(&about.user).into_owned(),
+        Some(_) | None => "default".to_owned(),
+    }
 }
 
 pub(super) fn help(out: &mut Writer<'_>) {

@@ -121,7 +121,7 @@ impl Proxy {
         match asked.map(|ticket| (ticket.work, fits(upstream.out.front(ticket.len as usize)))) {
             Some((Work::Hub(topic), true)) => {
                 upstream.pop(&mut self.pool);
-                self.answered(hub, topic);
+                self.topic_answered(hub, topic);
             }
             // The slot was moved to another node (`cluster.c`: `removeChannelsInSlot`).
             _ if kind == b"sunsubscribe" => self.turned_out(hub, name),
@@ -130,7 +130,7 @@ impl Proxy {
     }
 
     /// A node has done what it was asked for a topic.
-    fn answered(&mut self, hub: HubId, id: TopicId) {
+    fn topic_answered(&mut self, hub: HubId, id: TopicId) {
         let Some(topic) = self.pubsub.topics.get_mut(id) else { return };
         let Some(place) = topic.place(hub) else { return };
         place.owed = place.owed.saturating_sub(1);

@@ -349,7 +349,7 @@ impl Session {
         if let Some(extra) = &mut self.extra {
             extra.shed_subscriptions();
         }
-        self.drop_empty_extra();
+        self.tidy();
     }
 }
 

@@ -8,6 +8,7 @@
 //! b says "bar"                   node b answers: "bulk", or a raw line, \r\n inside, CRLF added (not after `!`)
 //! 1 hears "bar"                  client 1 gets exactly this next
 //! a down | a up | a breaks       connections are refused | accepted | broken
+//! a bars alice                   from now on the node refuses connections of this user
 //! wait 20                        milliseconds pass
 //! 1 leaves | 1 ends | 1 closed   client 1 resets | closes its side | must have been closed by the gateway
 //! 1 stuck | 1 reads              client 1 stops | starts to take bytes
@@ -18,6 +19,8 @@
 mod failures;
 mod ordinary;
 mod subscriptions;
+mod transactions;
+mod users;
 
 use super::{Clock, Output, PipeId, Proxy, SessionId, Settings};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
@@ -60,6 +63,7 @@ struct World {
     upstreams: BTreeMap<String, Upstream>,
     made: BTreeMap<char, usize>,
     down: HashSet<char>,
+    barred: HashSet<(char, String)>,
     learned: usize,
     draining: bool,
     cut: Cut,
@@ -159,6 +163,7 @@ impl World {
             upstreams: BTreeMap::new(),
             made: BTreeMap::new(),
             down: HashSet::new(),
+            barred: HashSet::new(),
             learned: 0,
             draining: false,
             cut,
@@ -252,6 +257,7 @@ impl World {
         match verb {
             "down" => drop(self.down.insert(name)),
             "up" => drop(self.down.remove(&name)),
+            "bars" => drop(self.barred.insert((name, what.to_owned()))),
             "says" => {
                 let id =
                     self.upstreams.get(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
@@ -346,9 +352,16 @@ impl World {
                 && let Ok(Scan::Done(len)) = ReplyScan::default().advance(&upstream.heard)
             {
                 let hello = upstream.heard.drain(..len).collect::<Vec<_>>();
-                assert!(hello.starts_with(b"*4\r\n$5\r\nHELLO\r\n") && addr(upstream.node).port() == 7000);
+                let hello = String::from_utf8_lossy(&hello);
+                let words: Vec<&str> = hello.lines().skip(2).step_by(2).collect();
+                assert!(words[0] == "HELLO" && addr(upstream.node).port() == 7000);
                 upstream.greeted = true;
-                self.proxy.pipe_bytes(upstream.id, b"*2\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n");
+                let barred =
+                    words[2] == "AUTH" && self.barred.contains(&(upstream.node, words[3].to_owned()));
+                self.proxy.pipe_bytes(
+                    upstream.id,
+                    if barred { b"-WRONGPASS no\r\n" } else { b"*2\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n" },
+                );
             }
         }
         for client in self.clients.values_mut().filter(|client| !client.closed && !client.stuck) {

@@ -16,9 +16,13 @@ fn play(script: &str) {
 fn expand(script: &str) -> String {
     let lines = script.lines().map(|line| {
         let line = line.trim_start();
-        match line.split_once(" >").map(|cut| (cut, '>')).or(line.split_once(" <").map(|cut| (cut, '*'))) {
-            Some(((who, words), kind)) if !line.contains('!') => format!("{who} {}", message(kind, words)),
-            _ => line.to_owned(),
+        let cuts = [(" says >", '>'), (" hears >", '>'), (" hears <", '*')];
+        let cut = cuts.iter().find_map(|(verb, kind)| Some((line.split_once(verb)?, verb, *kind)));
+        match cut {
+            Some(((who, words), verb, kind)) => {
+                format!("{who}{}{}", &verb[..verb.len() - 1], message(kind, words))
+            }
+            None => line.to_owned(),
         }
     });
     format!("{MAP}{}", lines.collect::<Vec<_>>().join("\n"))
@@ -424,9 +428,9 @@ fn a_monitor_sees_what_is_asked_and_no_password() {
     play(
         r#"1 says MONITOR
          1 hears +OK
-         2 says AUTH somebody secret
-         2 hears -WRONGPASS invalid username-password pair or user is disabled.
-         1 hears +1700000001.000000 [0 10.1.0.1:2] "AUTH" "(redacted)" "(redacted)"
+         2 says AUTH secret
+         2 hears -ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?
+         1 hears +1700000001.000000 [0 10.1.0.1:2] "AUTH" "(redacted)"
          2 says CONFIG GET
          2 hears -ERR wrong number of arguments for 'config|get' command
          2 says SET foo a"b
