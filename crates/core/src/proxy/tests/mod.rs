@@ -18,11 +18,12 @@
 
 mod failures;
 mod ordinary;
+mod subscriptions;
 mod transactions;
 mod users;
 mod whole;
 
-use super::{Clock, Output, PipeId, Proxy, SessionId, Settings};
+use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
 use crate::topology::{Node, NodeIndex, Topology};
 use std::collections::{BTreeMap, HashSet};
@@ -66,6 +67,8 @@ struct World {
     barred: HashSet<(char, String)>,
     learned: usize,
     draining: bool,
+    /// What all workers were asked for last.
+    gathered: Option<Gather>,
     cut: Cut,
 }
 
@@ -166,17 +169,27 @@ impl World {
             barred: HashSet::new(),
             learned: 0,
             draining: false,
+            gathered: None,
             cut,
         }
     }
 
     fn play(mut self, script: &str) {
+        self.script(script);
+        self.ends();
+    }
+
+    fn script(&mut self, script: &str) {
         for (at, line) in script.lines().enumerate() {
             let line = line.trim_start();
             if !line.is_empty() {
                 self.step(at, line);
             }
         }
+    }
+
+    /// Nobody has heard anything that was not spoken of.
+    fn ends(&self) {
         for (name, client) in &self.clients {
             assert!(
                 client.heard.is_empty(),
@@ -330,8 +343,11 @@ impl World {
                     .for_each(|client| client.closed = true);
             }
             Output::Learn => self.learned += 1,
-            Output::Gather { session, seq, .. } => self.proxy.answer(session, seq, b"$8\r\ngathered\r\n"),
-            Output::Report(_) => {}
+            Output::Gather { what, session, seq } => {
+                self.gathered = Some(what);
+                self.proxy.answer(session, seq, b"$8\r\ngathered\r\n");
+            }
+            Output::Tell(_) | Output::Report(_) => {}
         }
     }
 
