@@ -166,6 +166,7 @@ fn settings(config: &Config, secrets: &Secrets) -> Settings {
         Threads::Count(count) => count.into(),
     };
     settings.max_clients = config.gateway.max_clients as usize;
+    settings.max_private = config.gateway.max_private as usize;
     settings.hold = config.gateway.hold.duration();
     settings
 }

@@ -1,7 +1,7 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
 use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
-use evenkeel_core::proxy::{Gather, Proxy};
+use evenkeel_core::proxy::{Gather, Proxy, Unblocked};
 use evenkeel_core::resp::{Proto, Writer};
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use std::time::Duration;
 pub(crate) enum Part {
     Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
     Clients(String),
+    Unblocked(Unblocked),
 }
 
 impl Part {
     /// What `proxy` has to say.
-    pub(crate) fn of(proxy: &Proxy, what: &Gather) -> Part {
+    pub(crate) fn of(proxy: &mut Proxy, what: &Gather) -> Part {
         match what {
             Gather::Metrics => Part::Metrics {
                 counts: Box::new(proxy.counts()),
@@ -21,8 +22,18 @@ impl Part {
                 slots_known: proxy.topology().covered() as u32,
             },
             Gather::Clients(numbers) => Part::Clients(proxy.list_clients(numbers.as_deref())),
+            Gather::Unblock { number, reason } => Part::Unblocked(proxy.unblock(*number, *reason)),
         }
     }
+}
+
+/// The one worker's part that knows the client to unblock.
+pub(crate) fn unblocked(parts: &[Part]) -> Unblocked {
+    let found = parts.iter().find_map(|part| match part {
+        Part::Unblocked(Unblocked::Nobody) | Part::Metrics { .. } | Part::Clients(_) => None,
+        Part::Unblocked(found) => Some(found.clone()),
+    });
+    found.unwrap_or(Unblocked::Nobody)
 }
 
 /// The reply made of all workers' parts.
@@ -46,13 +57,14 @@ pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
                 snapshot.slots_known = snapshot.slots_known.min(*slots_known);
             }
             Part::Clients(lines) => clients.push_str(lines),
+            Part::Unblocked(_) => {} // see `unblocked`
         }
     }
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, Proto::Two);
     match parts.first() {
         Some(Part::Clients(_)) => writer.bulk(clients.as_bytes()),
-        Some(Part::Metrics { .. }) | None => {
+        Some(Part::Metrics { .. } | Part::Unblocked(_)) | None => {
             snapshot.values =
                 metric::ALL.iter().map(|metric| (metric.name().to_owned(), sums[*metric as usize])).collect();
             writer.bulk(&serde_json::to_vec(&snapshot).unwrap_or_default());

@@ -5,8 +5,8 @@
 //! command, add its row; `tests/command_table.rs` holds the table against a real server's `COMMAND`.
 
 use super::Access::{Admin, Read, Write};
-use super::Treat::{AnyPrimary, Channel, Every, Here, Later, Refused, Scan, Slot};
-use super::{Access, Command, CommandId, CountRule, Dest, Fold, Keys, Local, Split, Treat};
+use super::Treat::{AnyPrimary, Blocking, Channel, Confirm, Every, Here, Later, Refused, Scan, Slot};
+use super::{Access, Command, CommandId, CountRule, Dest, Fold, Keys, Local, Split, Timeout, Treat};
 
 const NONE: Keys = Keys::None;
 /// The first argument.
@@ -22,8 +22,6 @@ const SECOND: Keys = range(2, 2, 1);
 /// EVAL and its kin: the number of keys stands after the script.
 const SCRIPT: Keys = counted(2, 1, Dest::Absent, CountRule::Script);
 
-const WAIT: &str = "the gateway cannot answer WAIT: its connections to the nodes are shared, so a node would count \
-                    the writes of other clients. For durability set min-replicas-to-write on the nodes";
 const SHUTDOWN: &str =
     "SHUTDOWN is not available through the gateway: stop the whole service with `evenkeel down`";
 const ON_A_NODE: &str = "this command concerns one node and is not available through the gateway: connect to the node \
@@ -143,11 +141,11 @@ const ROWS: &[Command] = &[
     row("httl", -5, ONE, Read, Slot),
     row("hvals", 2, ONE, Read, Slot),
     // lists
-    row("blmove", 6, TWO, Write, Later),
-    row("blmpop", -5, counted(2, 1, Dest::Absent, CountRule::Pop), Write, Later),
-    row("blpop", -3, range(1, -2, 1), Write, Later),
-    row("brpop", -3, range(1, -2, 1), Write, Later),
-    row("brpoplpush", 4, TWO, Write, Later),
+    row("blmove", 6, TWO, Write, Blocking(Timeout::Last)),
+    row("blmpop", -5, counted(2, 1, Dest::Absent, CountRule::Pop), Write, Blocking(Timeout::First)),
+    row("blpop", -3, range(1, -2, 1), Write, Blocking(Timeout::Last)),
+    row("brpop", -3, range(1, -2, 1), Write, Blocking(Timeout::Last)),
+    row("brpoplpush", 4, TWO, Write, Blocking(Timeout::Last)),
     row("lindex", 3, ONE, Read, Slot),
     row("linsert", 5, ONE, Write, Slot),
     row("llen", 2, ONE, Read, Slot),
@@ -184,9 +182,9 @@ const ROWS: &[Command] = &[
     row("sunion", -2, ALL, Read, Slot),
     row("sunionstore", -3, ALL, Write, Slot),
     // sorted sets
-    row("bzmpop", -5, counted(2, 1, Dest::Absent, CountRule::Pop), Write, Later),
-    row("bzpopmax", -3, range(1, -2, 1), Write, Later),
-    row("bzpopmin", -3, range(1, -2, 1), Write, Later),
+    row("bzmpop", -5, counted(2, 1, Dest::Absent, CountRule::Pop), Write, Blocking(Timeout::First)),
+    row("bzpopmax", -3, range(1, -2, 1), Write, Blocking(Timeout::Last)),
+    row("bzpopmin", -3, range(1, -2, 1), Write, Blocking(Timeout::Last)),
     row("zadd", -4, ONE, Write, Slot),
     row("zcard", 2, ONE, Read, Slot),
     row("zcount", 4, ONE, Read, Slot),
@@ -344,7 +342,7 @@ const ROWS: &[Command] = &[
     row("client|setname", 3, NONE, Admin, Here(Local::ClientSetname)),
     row("client|tracking", -3, NONE, Admin, Later),
     row("client|trackinginfo", 2, NONE, Admin, Later),
-    row("client|unblock", -3, NONE, Admin, Later),
+    row("client|unblock", -3, NONE, Admin, Here(Local::ClientUnblock)),
     row("client|unpause", 2, NONE, Admin, Later),
     row("echo", 2, NONE, Admin, Here(Local::Echo)),
     row("hello", -1, NONE, Admin, Here(Local::Hello)),
@@ -436,8 +434,8 @@ const ROWS: &[Command] = &[
     row("swapdb", 3, NONE, Write, Refused(SWAPDB)),
     row("sync", 1, NONE, Admin, Refused(REPLICATION)),
     row("time", 1, NONE, Admin, Here(Local::Time)),
-    row("wait", 3, NONE, Admin, Refused(WAIT)),
-    row("waitaof", 4, NONE, Admin, Refused(WAIT)),
+    row("wait", 3, NONE, Admin, Confirm),
+    row("waitaof", 4, NONE, Admin, Confirm),
     // the cluster
     row("cluster", -2, NONE, Admin, Later),
     row("cluster|addslots", -3, NONE, Admin, Refused(TOPOLOGY)),
@@ -535,11 +533,14 @@ mod tests {
     fn what_is_sent_by_slot_can_name_a_key() {
         for command in &TABLE {
             match command.treat {
-                Treat::Slot | Treat::Split(_) => assert_ne!(command.keys, Keys::None, "{}", command.name),
+                Treat::Slot | Treat::Split(_) | Treat::Blocking(_) => {
+                    assert_ne!(command.keys, Keys::None, "{}", command.name)
+                }
                 Treat::Channel
                 | Treat::AnyPrimary
                 | Treat::Every(_)
                 | Treat::Scan
+                | Treat::Confirm
                 | Treat::Here(_)
                 | Treat::Later
                 | Treat::Refused(_) => {}

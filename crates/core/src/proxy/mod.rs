@@ -17,6 +17,7 @@
 //! (twice when it comes before its turn).
 
 mod arena;
+mod blocking;
 mod buffer;
 mod deliver;
 mod events;
@@ -47,6 +48,8 @@ use crate::metric::{BUCKETS, COUNT, Metric};
 use crate::resp::{Proto, Span};
 use crate::topology::Topology;
 use arena::{Arena, Id};
+use blocking::{Losses, Waits};
+pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
 use merge::Merge;
 use order::Strays;
@@ -85,6 +88,8 @@ pub struct Settings {
     /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
     /// where others wait behind it.
     pub ahead: usize,
+    /// Most connections to nodes that are lent to one client each at a time.
+    pub max_lent: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
@@ -100,6 +105,7 @@ impl Default for Settings {
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,
+            max_lent: 10_000,
             slow_reader: 2_000_000,
         }
     }
@@ -133,12 +139,15 @@ pub enum Output {
 }
 
 /// What all workers have to be asked for.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
     /// Clients: `CLIENT LIST`; these numbers only, or all of them.
     Clients(Option<Vec<u64>>),
+    /// Who can end the wait of this client: `CLIENT UNBLOCK`; then [`Proxy::unblocked`], not `answer`.
+    Unblock { number: u64, reason: Reason },
 }
 
 /// One worker's gateway.
@@ -168,6 +177,8 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    waits: Waits,
+    losses: Losses,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -211,6 +222,8 @@ impl Proxy {
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            waits: Waits::default(),
+            losses: Losses::default(),
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),
@@ -241,6 +254,7 @@ impl Proxy {
     pub fn counts(&self) -> [u64; COUNT] {
         let mut counts = self.counts;
         counts[Metric::Clients as usize] = self.sessions.len() as u64;
+        counts[Metric::Blocked as usize] = self.waits.count as u64;
         counts[Metric::Upstreams as usize] = self.pipes.len() as u64;
         counts[Metric::InFlight as usize] =
             self.pipes.iter().map(|(_, pipe)| pipe.tickets.len() as u64).sum();

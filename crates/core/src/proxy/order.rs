@@ -37,7 +37,7 @@ impl Proxy {
                     session.first_sent += 1;
                 }
             }
-            Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {}
+            Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Wait(_) => {}
         }
     }
 
@@ -58,7 +58,7 @@ impl Proxy {
                     session.first_sent -= 1;
                 }
             }
-            Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {}
+            Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Wait(_) => {}
         }
     }
 

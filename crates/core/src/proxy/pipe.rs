@@ -2,6 +2,7 @@
 //! out, replies in, first in first out.
 
 use super::SessionId;
+use super::blocking::Step;
 use super::buffer::{Pool, Queue};
 use super::trunk::TrunkId;
 use crate::resp::ReplyScan;
@@ -40,6 +41,8 @@ pub(crate) enum Work {
     Probe,
     /// The reply of a large request.
     Body,
+    /// Something of a client that waits.
+    Wait(Step),
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.
@@ -113,6 +116,10 @@ pub struct Pipe {
     pub(crate) trunk: TrunkId,
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
+    /// The number by which the node knows this connection, once it has greeted.
+    pub(crate) number: Option<u64>,
+    /// Whether it counts among the private connections that are being opened.
+    pub(crate) opening: bool,
     pub(crate) out: Queue,
     pub(crate) tickets: VecDeque<Ticket>,
     /// Bytes of a reply that cannot be passed on yet.
@@ -139,6 +146,8 @@ impl Pipe {
             trunk,
             purpose,
             state: State::Connecting,
+            number: None,
+            opening: false,
             out: Queue::default(),
             tickets: VecDeque::new(),
             inbox: Vec::new(),
@@ -194,7 +203,7 @@ impl Pipe {
 }
 
 /// What becomes of the first request of a lost pipe.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It cannot have been executed, or only reads: ask elsewhere.
     Again,
@@ -215,7 +224,7 @@ impl Pipe {
             Work::Probe => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
-            Work::Whole | Work::Part { .. } => match ticket.resend {
+            Work::Whole | Work::Part { .. } | Work::Wait(_) => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Never => Fate::Again,

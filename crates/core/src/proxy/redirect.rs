@@ -1,6 +1,6 @@
 //! Judges a node's error replies: those that tell to ask elsewhere or later never reach a client.
 
-use super::pipe::{ASKING, Fate, Pipe, Ticket, Work};
+use super::pipe::{ASKING, Fate, Pipe, Purpose, Ticket, Work};
 use super::upstream::Way;
 use super::{Output, PipeId, Proxy};
 use crate::metric::Metric;
@@ -129,7 +129,12 @@ impl Proxy {
         let Some(mut pipe) = self.pipes.remove(id) else { return };
         self.forget_uses(&pipe);
         self.link_failed(pipe.addr, why);
-        self.idle.retain(|idle| *idle != id);
+        if pipe.purpose == Purpose::Shared && self.primaries.contains(&pipe.addr) {
+            self.losses.note_node(&self.topology, pipe.addr, self.now.steady);
+        }
+        if pipe.purpose == Purpose::Idle {
+            self.idle.retain(|idle| *idle != id);
+        }
         std::mem::take(&mut pipe.waiting).into_iter().for_each(|session| self.lift(session));
         if let Some((client, _)) = pipe.stalled_by
             && let Some(session) = self.sessions.get_mut(client)
@@ -155,6 +160,9 @@ impl Proxy {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
                 (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (_, Work::Wait(step)) => {
+                    self.wait_lost(&ticket, step, fate == Fate::Uncertain, &node);
+                }
                 (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
                 (Fate::Uncertain, _) => {
                     self.add(Metric::Uncertain, 1);
@@ -172,7 +180,7 @@ impl Proxy {
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
-            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body => {
+            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Wait(_) => {
                 self.deliver_error(ticket, error);
             }
         }
@@ -188,7 +196,7 @@ impl Proxy {
 
 /// Whether ASKING goes before a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asking {
+pub(super) enum Asking {
     Yes,
     No,
 }

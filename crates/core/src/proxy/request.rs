@@ -3,7 +3,7 @@
 use super::forward::Admit;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Access, Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{Access, Command, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 
@@ -211,12 +211,16 @@ impl Proxy {
     /// Sends a request the way that its row says.
     fn route(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
         match command.treat {
-            Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
+            Treat::Slot if block_option(command, args).is_some() => {
+                self.block(id, command, Timeout::Option, frame, args)
+            }
             Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
             Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
             Treat::Split(split) => self.split(id, command, split, frame, args),
             Treat::Every(fold) => self.every(id, command, fold, frame),
+            Treat::Blocking(timeout) => self.block(id, command, timeout, frame, args),
+            Treat::Confirm => self.confirm(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),

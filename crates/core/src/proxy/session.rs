@@ -1,6 +1,7 @@
 //! One client: what it said of itself, how far its bytes are read, and its replies in the order of its requests.
 
 use super::PipeId;
+use super::blocking::Waiting;
 use super::buffer::{Pool, Queue};
 use super::stream::Stream;
 use super::trunk::TrunkId;
@@ -31,6 +32,8 @@ pub(crate) enum Stop {
     Pipe(PipeId),
     /// Until its large request is done.
     Stream,
+    /// Until its blocking command is answered.
+    Blocked,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -73,6 +76,9 @@ pub struct Session {
     pub(crate) astray: bool,
     /// Whether it closed its side: it still gets its replies.
     pub(crate) ended: bool,
+    /// Which groups of slots it wrote to, and since when: see `blocking::confirm`.
+    pub(crate) wrote: u64,
+    pub(crate) wrote_since: u64,
     /// When a MULTI of it was refused, until its EXEC.
     pub(crate) refused_multi: Option<u64>,
     /// Sequence number of the next request, and of the first that is not answered.
@@ -103,6 +109,7 @@ pub(crate) struct About {
 pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
+    pub(crate) waiting: Option<Waiting>,
 }
 
 /// Replies that came before their turn.
@@ -151,6 +158,8 @@ impl Session {
             first_sent: 0,
             astray: false,
             ended: false,
+            wrote: 0,
+            wrote_since: 0,
             refused_multi: None,
             next: 0,
             head: 0,
@@ -231,6 +240,13 @@ impl Session {
             && !extra.messages.is_empty()
         {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
+        }
+    }
+
+    /// Drops what is kept for few clients once nothing is in it.
+    pub(crate) fn shed_extra(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.messages.is_empty() && extra.waiting.is_none()) {
+            self.extra = None;
         }
     }
 

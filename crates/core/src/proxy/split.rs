@@ -6,10 +6,10 @@ use super::pipe::{Resend, Ticket, Work};
 use super::trunk::TrunkId;
 use super::upstream::Way;
 use super::{MergeId, Proxy, SessionId};
-use crate::command::{Command, Fold, Split};
+use crate::command::{Access, Command, Fold, Split};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Proto, Writer};
-use crate::topology::slot;
+use crate::topology::{SLOTS, slot};
 
 /// RANDOMKEY and DBSIZE as they are sent.
 const RANDOMKEY: &[u8] = b"*1\r\n$9\r\nRANDOMKEY\r\n";
@@ -77,6 +77,11 @@ impl Proxy {
         let runs: Vec<&[(u16, u32)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
         let resend = resend(command.access);
         let Some((merge, ticket)) = self.begin_merge(id, policy, resend, runs.len()) else { return };
+        if command.access == Access::Write
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            runs.iter().for_each(|run| session.note_write(run[0].0, self.now.steady));
+        }
         let mut frame = Vec::new();
         for (part, run) in runs.into_iter().enumerate() {
             frame.clear();
@@ -120,6 +125,11 @@ impl Proxy {
         let Some((merge, ticket)) = self.begin_merge(id, policy, resend, parts) else {
             return Admit::Yes;
         };
+        if command.access == Access::Write
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            (0..64).for_each(|group| session.note_write(group * (SLOTS / 64), self.now.steady));
+        }
         for (place, (_, lowest)) in primaries.into_iter().enumerate() {
             for (at, frame) in frames.iter().enumerate() {
                 let work = Work::Part { merge, part: (place * frames.len() + at) as u32 };

@@ -114,6 +114,14 @@ pub enum ErrorReply<'a> {
     MergedTooLarge { limit: u64 },
     /// A node answered a fan-out with something that it never should.
     BadMerge { node: &'a str },
+    /// Too many clients have a connection of their own already.
+    TooManyWait { limit: usize },
+    /// A wait that was ended by CLIENT UNBLOCK … ERROR.
+    Unblocked,
+    /// CLIENT UNBLOCK with a reason that there is not.
+    UnblockReason,
+    /// A subcommand (upper case) of a container with arguments that it does not take.
+    SubcommandSyntax(&'a str, &'a str),
     /// The gateway has all the clients it may have.
     MaxClients,
 }
@@ -165,6 +173,12 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::ExecAbort => {
                 out.write_str("EXECABORT Transaction discarded because of previous errors.")
             }
+            ErrorReply::Unblocked => out.write_str("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            ErrorReply::UnblockReason => out.write_str("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
+            ErrorReply::SubcommandSyntax(sub, container) => write!(
+                out,
+                "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {container} HELP."
+            ),
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
             _ => self.own_words(out),
         }
@@ -218,6 +232,11 @@ impl ErrorReply<'_> {
             ErrorReply::BadMerge { node } => {
                 write!(out, "ERR evenkeel: {node} gave an answer that cannot be merged with the others'")
             }
+            ErrorReply::TooManyWait { limit } => write!(
+                out,
+                "ERR evenkeel: {limit} clients have a connection of their own already, as many as gateway.max-private \
+                 allows; raise it"
+            ),
             ErrorReply::MaxClients => out.write_str("ERR max number of clients reached"),
             _ => unreachable!("the server's texts are written by Display"),
         }
