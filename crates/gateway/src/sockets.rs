@@ -1,12 +1,12 @@
-//! System calls of sockets: listen, accept, connect, and which events are wanted of each.
+//! System calls of sockets: listen, accept, connect, read, write, and which events are wanted of each.
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, acceptfrom_with, recv, send};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,6 +33,20 @@ pub(crate) fn listen(addr: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
 pub(crate) fn local_addr(socket: &impl AsFd) -> io::Result<SocketAddr> {
     let addr = rustix::net::getsockname(socket)?;
     SocketAddr::try_from(addr).map_err(|_| io::Error::other("the socket has no IP address"))
+}
+
+/// Reads what is there, at most `buffer`; 0 is the end. (`recv` goes past the file layer that `read` asks first.)
+pub(crate) fn read(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    recv(socket, buffer, RecvFlags::empty()).map(|(len, _)| len)
+}
+
+/// Writes as much of `slices` as fits; nearly always there is one, which needs no list.
+pub(crate) fn write(socket: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    match slices {
+        [] => Ok(0),
+        [one] => send(socket, one, SendFlags::NOSIGNAL),
+        more => rustix::io::writev(socket, more),
+    }
 }
 
 /// The next connection that waits, if any.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Bytes read from a socket at a time.
 const READ: usize = 64 * 1024;
 /// Chunks written to a socket at a time.
-const SLICES: usize = 64;
+const SLICES: usize = 16;
 /// Events taken at a time.
 const EVENTS: usize = 512;
 /// Connections accepted in one turn.
@@ -231,7 +231,7 @@ impl Worker {
         let id = SessionId::from_u64(token & !KIND);
         let Some(connection) = find(&self.clients, id.index(), token) else { return };
         if flags.contains(EventFlags::IN) {
-            match rustix::io::read(&connection.fd, &mut *self.buffer) {
+            match sockets::read(&connection.fd, &mut self.buffer) {
                 Ok(0) => {
                     self.proxy.client_ended(id);
                     self.flush_client(id);
@@ -278,8 +278,7 @@ impl Worker {
             let Some(connection) = find(&self.clients, id.index(), token) else { return };
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.proxy.client_output(id, &mut slices);
-            let written =
-                if filled == 0 { Ok(0) } else { rustix::io::writev(&connection.fd, &slices[..filled]) };
+            let written = sockets::write(&connection.fd, &slices[..filled]);
             let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
             match written {
                 Ok(len) => more = self.proxy.client_wrote(id, len) && len == wanted,
@@ -304,7 +303,7 @@ impl Worker {
         for id in std::mem::take(&mut self.leaving) {
             while self.proxy.client_is_idle(id) {
                 let Some(connection) = find(&self.clients, id.index(), CLIENT | id.as_u64()) else { break };
-                match rustix::io::read(&connection.fd, &mut *self.buffer) {
+                match sockets::read(&connection.fd, &mut self.buffer) {
                     Ok(0) | Err(Errno::AGAIN) => self.proxy.client_dismissed(id),
                     Ok(len) => self.proxy.client_bytes(id, &self.buffer[..len]),
                     Err(Errno::INTR) => {}
@@ -326,7 +325,7 @@ impl Worker {
             };
         }
         if flags.contains(EventFlags::IN) {
-            match rustix::io::read(&connection.fd, &mut *self.buffer) {
+            match sockets::read(&connection.fd, &mut self.buffer) {
                 Ok(0) => self.lose_pipe(id, "it closed the connection"),
                 Ok(len) => self.proxy.pipe_bytes(id, &self.buffer[..len]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -356,7 +355,7 @@ impl Worker {
                 break;
             }
             let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match rustix::io::writev(&connection.fd, &slices[..filled]) {
+            match sockets::write(&connection.fd, &slices[..filled]) {
                 Ok(len) => more = self.proxy.pipe_wrote(id, len) && len == wanted,
                 Err(Errno::AGAIN | Errno::INTR) => break,
                 Err(error) => return self.lose_pipe(id, &std::io::Error::from(error).to_string()),

@@ -21,6 +21,7 @@ mod blocking;
 mod buffer;
 mod deliver;
 mod events;
+mod express;
 mod forward;
 mod info;
 mod lane;

@@ -45,6 +45,7 @@ impl Proxy {
     fn replies(&mut self, id: PipeId, data: &[u8]) -> usize {
         let mut at = 0;
         loop {
+            at += self.express_replies(id, &data[at..]);
             let Some(pipe) = self.pipes.get_mut(id) else { return at };
             if pipe.stalled_by.is_some() {
                 return at;

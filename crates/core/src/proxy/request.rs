@@ -61,6 +61,10 @@ impl Proxy {
         let mut spans = std::mem::take(&mut self.spans);
         let mut at = 0;
         while at < bytes.len() {
+            at += self.express(id, &bytes[at..], &mut spans);
+            if at >= bytes.len() {
+                break;
+            }
             let Some(session) = self.sessions.get_mut(id) else { break };
             if session.stop.is_some() {
                 break;

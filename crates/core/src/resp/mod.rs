@@ -15,6 +15,8 @@ pub use args::{Args, Span};
 pub use error::{ErrorReply, ProtocolError};
 pub use inline::{InlineError, split_inline};
 pub use number::{parse_i64, parse_u64};
+pub(crate) use reply::usual_reply;
 pub use reply::{Elements, ReplyScan, Scan, integer, text};
+pub(crate) use request::usual_request;
 pub use request::{Ahead, Limits, Read, RequestReader, Unauthenticated};
 pub use write::{Proto, Writer};

@@ -31,9 +31,29 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     })
 }
 
+/// The length line that starts at `at` with `kind` (`$12` CRLF): its number, of at most six digits, and the offset
+/// behind it. `None` for all that is not quite that, for the caller to look at with more care.
+#[inline]
+pub(crate) fn length_line(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let line = bytes.get(at..)?;
+    let [first, digit @ b'0'..=b'9', ..] = line else { return None };
+    if *first != kind {
+        return None;
+    }
+    let (mut number, mut end) = (usize::from(digit - b'0'), 2);
+    while let Some(digit @ b'0'..=b'9') = line.get(end) {
+        if end > 6 || number == 0 {
+            return None;
+        }
+        number = number * 10 + usize::from(digit - b'0');
+        end += 1;
+    }
+    (line.get(end..end + 2)? == b"\r\n").then_some((number, at + end + 2))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{parse_i64, parse_u64};
+    use super::{length_line, parse_i64, parse_u64};
 
     #[test]
     fn takes_what_the_server_takes() {
@@ -42,6 +62,17 @@ mod tests {
         assert_eq!(parse_i64(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(parse_i64(b"9223372036854775807"), Some(i64::MAX));
         assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+    }
+
+    #[test]
+    fn length_lines_are_exact() {
+        assert_eq!(length_line(b"xx$12\r\nab", 2, b'$'), Some((12, 7)));
+        assert_eq!(length_line(b"$0\r\n", 0, b'$'), Some((0, 4)));
+        assert_eq!(length_line(b"$123456\r\n", 0, b'$'), Some((123_456, 9)));
+        for bad in ["", "$", "$1", "$1\r", "$01\r\n", "$-1\r\n", "$1234567\r\n", "*1\r\n", "$1x\r\n", "$\r\n"]
+        {
+            assert_eq!(length_line(bad.as_bytes(), 0, b'$'), None, "{bad:?}");
+        }
     }
 
     #[test]

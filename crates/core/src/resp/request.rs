@@ -7,7 +7,7 @@
 //! Stricter than the server in one point: CR must be followed by LF. What goes on to a node is then framed
 //! without doubt.
 
-use super::{ProtocolError, Span, parse_i64};
+use super::{ProtocolError, Span, number, parse_i64};
 
 /// What a client may ask for.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +77,12 @@ pub struct RequestReader {
 }
 
 impl RequestReader {
+    /// Whether it is at the start of a request.
+    #[inline]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.at == 0
+    }
+
     /// Looks at `bytes`, the start of which is the start of a request. After anything but `Partial`, the
     /// caller drops the request's bytes; after `Partial`, it calls again with more bytes behind the same ones.
     pub fn read(
@@ -87,6 +93,9 @@ impl RequestReader {
     ) -> Result<Read, ProtocolError> {
         let resumed = self.at > 0;
         if !resumed {
+            if let Some(len) = usual_request(bytes, spans, limits) {
+                return Ok(Read::Frame { len });
+            }
             spans.clear();
             match bytes.first() {
                 None => return Ok(Read::Partial { needs: 1 }),
@@ -151,6 +160,26 @@ impl RequestReader {
         }
         Some(Ahead { total, at })
     }
+}
+
+/// The request that nearly all are: whole, at most nine arguments, none of a mebibyte or more. Returns its length; `None`
+/// leaves everything else to the careful way. (Read GET: 412 instructions become 100.)
+#[inline]
+pub(crate) fn usual_request(bytes: &[u8], spans: &mut Vec<Span>, limits: &Limits) -> Option<usize> {
+    let [b'*', count @ b'1'..=b'9', b'\r', b'\n', ..] = bytes else { return None };
+    let most = if limits.unauthenticated == Unauthenticated::Yes { 16 * 1024 } else { limits.bulk };
+    spans.clear();
+    let mut at = 4;
+    for _ in b'0'..*count {
+        let (len, start) = number::length_line(bytes, at, b'$')?;
+        let end = start + len;
+        if bytes.get(end..end + 2)? != b"\r\n" || len as u64 > most {
+            return None;
+        }
+        spans.push(Span { at: start as u32, len: len as u32 });
+        at = end + 2;
+    }
+    (u32::from(count - b'0') <= limits.args).then_some(at)
 }
 
 enum Argument {

@@ -55,12 +55,27 @@ pub fn slot(key: &[u8]) -> u16 {
 
 #[inline]
 fn tagged(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|byte| *byte == b'{') else { return key };
+    let Some(open) = brace(key) else { return key };
     let inner = &key[open + 1..];
     match memchr::memchr(b'}', inner) {
         None | Some(0) => key,
         Some(close) => &inner[..close],
     }
+}
+
+/// The first `{`. Keys are short and nearly none has one: eight bytes at a time, without setting up a search.
+#[inline]
+fn brace(key: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let mut words = key.chunks_exact(8);
+    let has = |word: &[u8]| {
+        let word = word.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word)) ^ ONES * b'{' as u64;
+        word.wrapping_sub(ONES) & !word & ONES << 7 != 0
+    };
+    if words.any(has) || words.remainder().contains(&b'{') {
+        return memchr::memchr(b'{', key);
+    }
+    None
 }
 
 #[cfg(test)]
