@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
+use crate::secret::named_users;
 
 /// Which roles run in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Service {
         let listener = TcpListener::bind(config.web.listen).await;
         let listener = listener.map_err(|error| taken("web.listen", config.web.listen, &error))?;
         home.announce(reachable(config.web.listen))?;
-        let settings = settings(config, home.secrets());
+        let settings = settings(config, home.secrets())?;
         let watched =
             Watched { addr: reachable(settings.listen), password: settings.client_password.clone() };
         let gateway = match parts {
@@ -141,9 +142,15 @@ pub(crate) fn log(cli: &Cli) {
     let level = match &cli.command {
         Command::Up(args) if args.in_background => "info",
         Command::Run(_) => "info",
-        Command::Up(_) | Command::Down(_) | Command::Status(_) | Command::Check(_) | Command::Bench(_) => {
-            "error"
-        }
+        Command::Up(_)
+        | Command::Down(_)
+        | Command::Status(_)
+        | Command::Failover(_)
+        | Command::Restart(_)
+        | Command::AcceptLoss(_)
+        | Command::Check(_)
+        | Command::Bench(_)
+        | Command::Drill(_) => "error",
     };
     let filter = EnvFilter::try_from_env("EVENKEEL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();
@@ -155,7 +162,7 @@ pub(crate) fn log(cli: &Cli) {
     let _ = format.with_writer(std::io::stderr).try_init();
 }
 
-fn settings(config: &Config, secrets: &Secrets) -> Settings {
+fn settings(config: &Config, secrets: &Secrets) -> Result<Settings, String> {
     let seeds = config.ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
     let mut settings = Settings::new(config.gateway.listen, seeds);
     settings.node_password = Some(secrets.node_password.clone());
@@ -168,7 +175,8 @@ fn settings(config: &Config, secrets: &Secrets) -> Settings {
     settings.max_clients = config.gateway.max_clients as usize;
     settings.max_private = config.gateway.max_private as usize;
     settings.hold = config.gateway.hold.duration();
-    settings
+    settings.users = named_users(&config.gateway.users)?;
+    Ok(settings)
 }
 
 /// The address at which this machine itself reaches a listener.

@@ -27,7 +27,8 @@ fn gateway(cluster: &Cluster) -> Gateway {
 fn blocked(cluster: &Cluster, count: usize) {
     wait_until("the clients wait", || {
         let waiting = |node: &stage::cluster::Node| node.info(&["INFO", "clients"], "blocked_clients");
-        cluster.primaries.iter().filter_map(|node| waiting(node).parse::<usize>().ok()).sum::<usize>() == count
+        cluster.primaries.iter().filter_map(|node| waiting(node).parse::<usize>().ok()).sum::<usize>()
+            == count
     });
 }
 
@@ -49,7 +50,11 @@ fn every_blocking_command_is_served_as_by_a_server() {
         (vec!["BRPOP", "{q}a", "9"], vec!["RPUSH", "{q}a", "1", "2"], "*2\r\n$4\r\n{q}a\r\n$1\r\n2\r\n"),
         (vec!["BLMOVE", "l", "l", "LEFT", "RIGHT", "0"], vec!["RPUSH", "l", "v"], "$1\r\nv\r\n"),
         (vec!["BRPOPLPUSH", "r", "r", "0"], vec!["RPUSH", "r", "v"], "$1\r\nv\r\n"),
-        (vec!["BLMPOP", "0", "1", "m", "LEFT"], vec!["RPUSH", "m", "v"], "*2\r\n$1\r\nm\r\n*1\r\n$1\r\nv\r\n"),
+        (
+            vec!["BLMPOP", "0", "1", "m", "LEFT"],
+            vec!["RPUSH", "m", "v"],
+            "*2\r\n$1\r\nm\r\n*1\r\n$1\r\nv\r\n",
+        ),
         (vec!["BZPOPMIN", "z", "0"], vec!["ZADD", "z", "1", "v"], "*3\r\n$1\r\nz\r\n$1\r\nv\r\n$1\r\n1\r\n"),
         (vec!["BZPOPMAX", "y", "0"], vec!["ZADD", "y", "1", "v"], "*3\r\n$1\r\ny\r\n$1\r\nv\r\n$1\r\n1\r\n"),
         (
@@ -118,15 +123,19 @@ fn a_wait_goes_on_across_a_failover() {
     let addr = service.addr;
     let keys: Vec<String> = (0..30).map(|n| format!("queue:{n}")).collect();
     let mut clients: Vec<Raw> = keys.iter().map(|key| waits(addr, &["BLPOP", key, "50"])).collect();
-    let mut streams: Vec<Raw> =
-        keys.iter().map(|key| waits(addr, &["XREAD", "BLOCK", "0", "STREAMS", &format!("{key}s"), "$"])).collect();
+    let mut streams: Vec<Raw> = keys
+        .iter()
+        .map(|key| waits(addr, &["XREAD", "BLOCK", "0", "STREAMS", &format!("{key}s"), "$"]))
+        .collect();
     wait_until("they wait", || metric(addr, "blocked_clients") == 60);
     std::thread::sleep(Duration::from_millis(300)); // known to wait
-    let before = service.nodes("primary");
-    for (_, pid) in before.iter().take(1) {
-        kill(*pid);
-    }
-    service.wait_until_ok("a replica has taken over");
+    let (_, pid) = service.nodes("primary").remove(0);
+    kill(pid);
+    wait_until("a replica has taken over", || {
+        let primaries = service.nodes("primary");
+        primaries.len() == 3 && primaries.iter().all(|(_, other)| *other != pid)
+    });
+    service.wait_until_ok("all is well again");
     let mut other = Raw::connect(addr);
     for key in &keys {
         assert_eq!(shown(&other.ask(&["RPUSH", key, key])), ":1\\r\\n");

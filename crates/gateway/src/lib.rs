@@ -19,6 +19,7 @@ mod watch;
 mod worker;
 
 use evenkeel_core::proxy::{self, Proxy};
+pub use evenkeel_core::proxy::{Login, NamedUser};
 use inbox::{Inbox, Message};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub node_password: Option<String>,
     /// Password that clients must give; `None` lets everyone in.
     pub client_password: Option<String>,
+    /// Names that clients may log in with, besides `default` and the nodes' own users.
+    pub users: Vec<NamedUser>,
     /// Worker threads; 0 chooses by the machine's cores.
     pub workers: usize,
     /// Most client connections at a time.
@@ -56,6 +59,7 @@ impl Settings {
             seeds,
             node_password: None,
             client_password: None,
+            users: Vec::new(),
             workers: 0,
             max_clients: 10_000,
             max_private: 10_000,
@@ -166,6 +170,7 @@ fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
     proxy::Settings {
         node_password: settings.node_password.clone(),
         client_password: settings.client_password.clone(),
+        users: settings.users.clone(),
         hold: settings.hold.as_micros() as u64,
         max_lent: settings.max_private.div_ceil(workers),
         ..proxy::Settings::default()

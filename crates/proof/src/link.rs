@@ -9,6 +9,8 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Interval, timeout};
@@ -49,6 +51,19 @@ pub(crate) enum Lost {
     /// AUTH was answered with an error.
     #[error("{0}")]
     Refused(String),
+}
+
+impl Lost {
+    /// What happened, in few words that are always the same.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Lost::Connect(_) => "not connected",
+            Lost::Closed | Lost::Socket(_) => "connection lost",
+            Lost::Silent(_) => "no answer",
+            Lost::Garbage(_) => "no protocol",
+            Lost::Refused(_) => "login refused",
+        }
+    }
 }
 
 /// What ended a turn.
@@ -124,6 +139,16 @@ impl Link {
         let wanted = SMALLEST_INBOX + 2 * reply;
         if self.inbox.len() < wanted {
             self.inbox.resize(wanted, 0);
+        }
+    }
+
+    /// Whether the other side has closed while nothing was asked of it.
+    pub(crate) fn is_closed(&self) -> bool {
+        let peeked =
+            rustix::net::recv(&self.stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        match peeked {
+            Ok((count, _)) => count == 0,
+            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
         }
     }
 

@@ -96,6 +96,6 @@ async fn a_server_that_is_gone_leaves_keys_unverified() {
     let load = Load::start(format!("127.0.0.1:{}", free_port()), options).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let verdict = load.stop().await;
-    assert_eq!(verdict.unverified_keys, 8 * 64 * 2, "{verdict}");
+    assert_eq!(verdict.unverified_keys, 8 * 64 * 3, "{verdict}");
     assert!(!verdict.is_intact() && verdict.acknowledged == 0 && verdict.failed() > 0, "{verdict}");
 }

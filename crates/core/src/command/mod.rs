@@ -109,8 +109,12 @@ pub enum Treat {
     AnyPrimary,
     /// Split by slot and merged.
     Split(Split),
-    /// Sent to every primary and merged.
-    Every(Fold),
+    /// Argument 2 is a slot's number: sent to the primary that owns it.
+    SlotNumber,
+    /// Sent to several nodes and merged.
+    Every(Scope, Fold),
+    /// CONFIG SET: to every node, but for the settings that evenkeel itself lives by.
+    Settings,
     /// Walks the primaries one after the other (SCAN).
     Scan,
     /// All keys are in one slot, and the reply may be long in coming: sent to the slot's primary on a connection of its
@@ -149,11 +153,25 @@ pub enum Split {
     Sum,
 }
 
-/// How the replies of all primaries become one.
+/// To which nodes a command goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every primary, in line with the client's other requests.
+    Primaries,
+    /// Every primary, and every other node that can be reached: what a replica has to be told too, as it may be the next
+    /// primary, and what nobody should have to wait for where a replica is gone.
+    Nodes,
+    /// Every primary, past the other requests: what has to reach a node that is busy with a script.
+    Aside,
+}
+
+/// How the replies of several nodes become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
     /// Integers added up (DBSIZE).
     Sum,
+    /// The smallest integer (LASTSAVE).
+    Least,
     /// +OK when all say so; the first error otherwise (FLUSHALL, SCRIPT FLUSH).
     AllOk,
     /// Arrays one after the other (KEYS).
@@ -162,10 +180,28 @@ pub enum Fold {
     And,
     /// All say the same; the first is passed on, an error wins (SCRIPT LOAD, FUNCTION LOAD).
     Same,
+    /// One success is enough; only where there is none, an error is passed on (SCRIPT KILL).
+    Any,
     /// One of them at random, weighted by DBSIZE (RANDOMKEY).
     Weighted,
     /// INFO texts merged into one.
     Info,
+    /// Log entries, the newest first, as many as were asked for, each with its node's address (SLOWLOG GET).
+    Newest,
+    /// The worst spike of each event (LATENCY LATEST).
+    Spikes,
+    /// Pairs of time and value by time (LATENCY HISTORY).
+    Timeline,
+    /// Counts of calls added up by command (LATENCY HISTOGRAM).
+    Histograms,
+    /// Maps with their integers added up (MEMORY STATS).
+    Stats,
+    /// The node that runs a function, if one does (FUNCTION STATS).
+    Running,
+    /// Texts for people, each under its node's address where they differ (MEMORY DOCTOR).
+    Texts,
+    /// Digests of the nodes' data joined by exclusive or, as the server joins those of keys (DEBUG DIGEST).
+    Digest,
 }
 
 /// Commands that the gateway answers itself, each named after its row (READWRITE shares READONLY's).
@@ -196,6 +232,14 @@ pub enum Local {
     ClusterInfo,
     ClusterKeyslot,
     ClusterMyid,
+    ClusterLinks,
+    ClusterReplicas,
+    ClusterFailureReports,
     ClusterHelp,
     Evenkeel,
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
 }

@@ -5,7 +5,10 @@
 //! command, add its row; `tests/command_table.rs` holds the table against a real server's `COMMAND`.
 
 use super::Access::{Admin, Read, Write};
-use super::Treat::{AnyPrimary, Blocking, Channel, Confirm, Every, Here, Later, Refused, Scan, Slot};
+use super::Scope::{Aside, Nodes, Primaries};
+use super::Treat::{
+    AnyPrimary, Blocking, Channel, Confirm, Every, Here, Later, Refused, Scan, Settings, Slot, SlotNumber,
+};
 use super::{Access, Command, CommandId, CountRule, Dest, Fold, Keys, Local, Split, Timeout, Treat};
 
 const NONE: Keys = Keys::None;
@@ -22,18 +25,19 @@ const SECOND: Keys = range(2, 2, 1);
 /// EVAL and its kin: the number of keys stands after the script.
 const SCRIPT: Keys = counted(2, 1, Dest::Absent, CountRule::Script);
 
-const SHUTDOWN: &str =
-    "SHUTDOWN is not available through the gateway: stop the whole service with `evenkeel down`";
-const ON_A_NODE: &str = "this command concerns one node and is not available through the gateway: connect to the node \
-                         itself (`evenkeel status` lists them)";
-const TOPOLOGY: &str = "the topology is not changed through the gateway: evenkeel forms, heals and scales the \
-                        cluster itself (see `evenkeel status`)";
+const SHUTDOWN: &str = "SHUTDOWN is not available through the gateway: stop the whole service with `evenkeel down`, or one node with \
+     EVENKEEL NODE <node> SHUTDOWN (EVENKEEL NODES lists them)";
+const DEBUG: &str = "this DEBUG subcommand is not available through the gateway: send it to one node with EVENKEEL NODE \
+                     <node> DEBUG … (EVENKEEL NODES lists them)";
+const TOPOLOGY: &str = "the topology is not changed through the gateway: evenkeel forms, heals and scales the cluster \
+                        itself (see `evenkeel status`); to send this to one node use EVENKEEL NODE <node> <command …> \
+                        (EVENKEEL NODES lists them)";
 const ASKING: &str =
     "ASKING is not needed here: the gateway follows redirections itself, send the command alone";
 const REPLICATION: &str = "the gateway is not a primary to replicate from: connect to a node itself (`evenkeel \
                            status` lists them)";
-const MODULES: &str = "modules are not managed through the gateway: name them in the configuration of the nodes, so \
-                       that every node loads the same";
+const MODULES: &str = "modules are not loaded through the gateway: name them in the configuration of the nodes, so that \
+                       every node loads the same, or use EVENKEEL NODE <node> MODULE … on each of them";
 const SCRIPT_DEBUG: &str = "SCRIPT DEBUG is not available through the gateway: debug the script on a server of your \
                             own with `redis-cli --ldb`";
 const MOVE: &str = "MOVE is not allowed in cluster mode";
@@ -85,7 +89,7 @@ const ROWS: &[Command] = &[
     row("expire", -3, ONE, Write, Slot),
     row("expireat", -3, ONE, Write, Slot),
     row("expiretime", 2, ONE, Read, Slot),
-    row("keys", 2, NONE, Read, Every(Fold::Concat)),
+    row("keys", 2, NONE, Read, Every(Primaries, Fold::Concat)),
     row("migrate", -6, range(3, 3, 1), Write, Refused(TOPOLOGY)),
     row("move", 3, ONE, Write, Refused(MOVE)),
     row("object", -2, NONE, Admin, Later),
@@ -99,7 +103,7 @@ const ROWS: &[Command] = &[
     row("pexpireat", -3, ONE, Write, Slot),
     row("pexpiretime", 2, ONE, Read, Slot),
     row("pttl", 2, ONE, Read, Slot),
-    row("randomkey", 1, NONE, Read, Every(Fold::Weighted)),
+    row("randomkey", 1, NONE, Read, Every(Primaries, Fold::Weighted)),
     row("rename", 3, TWO, Write, Slot),
     row("renamenx", 3, TWO, Write, Slot),
     row("restore", -4, ONE, Write, Slot),
@@ -230,9 +234,9 @@ const ROWS: &[Command] = &[
     row("geosearchstore", -8, TWO, Write, Slot),
     row("pfadd", -2, ONE, Write, Slot),
     row("pfcount", -2, ALL, Read, Slot),
-    row("pfdebug", 3, SECOND, Write, Refused(ON_A_NODE)),
+    row("pfdebug", 3, SECOND, Write, Slot),
     row("pfmerge", -2, ALL, Write, Slot),
-    row("pfselftest", 1, NONE, Admin, Refused(ON_A_NODE)),
+    row("pfselftest", 1, NONE, Admin, AnyPrimary),
     row("vadd", -5, ONE, Write, Slot),
     row("vcard", 2, ONE, Read, Slot),
     row("vdim", 2, ONE, Read, Slot),
@@ -281,23 +285,23 @@ const ROWS: &[Command] = &[
     row("fcall", -3, SCRIPT, Write, Slot),
     row("fcall_ro", -3, SCRIPT, Read, Slot),
     row("function", -2, NONE, Admin, Later),
-    row("function|delete", 3, NONE, Write, Every(Fold::AllOk)),
+    row("function|delete", 3, NONE, Write, Every(Primaries, Fold::AllOk)),
     row("function|dump", 2, NONE, Admin, AnyPrimary),
-    row("function|flush", -2, NONE, Write, Every(Fold::AllOk)),
+    row("function|flush", -2, NONE, Write, Every(Primaries, Fold::AllOk)),
     row("function|help", 2, NONE, Admin, AnyPrimary),
-    row("function|kill", 2, NONE, Admin, Later),
+    row("function|kill", 2, NONE, Admin, Every(Aside, Fold::Any)),
     row("function|list", -2, NONE, Admin, AnyPrimary),
-    row("function|load", -3, NONE, Write, Every(Fold::Same)),
-    row("function|restore", -3, NONE, Write, Later),
-    row("function|stats", 2, NONE, Admin, AnyPrimary),
+    row("function|load", -3, NONE, Write, Every(Primaries, Fold::Same)),
+    row("function|restore", -3, NONE, Write, Every(Primaries, Fold::AllOk)),
+    row("function|stats", 2, NONE, Admin, Every(Aside, Fold::Running)),
     row("script", -2, NONE, Admin, Later),
     row("script|debug", 3, NONE, Admin, Refused(SCRIPT_DEBUG)),
-    row("script|exists", -3, NONE, Admin, Every(Fold::And)),
-    row("script|flush", -2, NONE, Admin, Every(Fold::AllOk)),
+    row("script|exists", -3, NONE, Admin, Every(Primaries, Fold::And)),
+    row("script|flush", -2, NONE, Admin, Every(Nodes, Fold::AllOk)),
     row("script|help", 2, NONE, Admin, AnyPrimary),
-    row("script|kill", 2, NONE, Admin, Later),
-    row("script|load", 3, NONE, Admin, Every(Fold::Same)),
-    row("script|show", 3, NONE, Admin, Later),
+    row("script|kill", 2, NONE, Admin, Every(Aside, Fold::Any)),
+    row("script|load", 3, NONE, Admin, Every(Nodes, Fold::Same)),
+    row("script|show", 3, NONE, Admin, Every(Primaries, Fold::Any)),
     // channels
     row("psubscribe", -2, NONE, Admin, Later),
     row("publish", 3, NONE, Write, Channel),
@@ -315,11 +319,11 @@ const ROWS: &[Command] = &[
     row("sunsubscribe", -1, ALL, Admin, Later),
     row("unsubscribe", -1, NONE, Admin, Later),
     // transactions
-    row("discard", 1, NONE, Admin, Later),
-    row("exec", 1, NONE, Admin, Later),
-    row("multi", 1, NONE, Admin, Later),
-    row("unwatch", 1, NONE, Admin, Later),
-    row("watch", -2, ALL, Admin, Later),
+    row("discard", 1, NONE, Admin, Here(Local::Discard)),
+    row("exec", 1, NONE, Admin, Here(Local::Exec)),
+    row("multi", 1, NONE, Admin, Here(Local::Multi)),
+    row("unwatch", 1, NONE, Admin, Here(Local::Unwatch)),
+    row("watch", -2, ALL, Admin, Here(Local::Watch)),
     // the connection
     row("asking", 1, NONE, Admin, Refused(ASKING)),
     row("auth", -2, NONE, Admin, Here(Local::Auth)),
@@ -354,10 +358,10 @@ const ROWS: &[Command] = &[
     row("select", 2, NONE, Admin, Here(Local::Select)),
     // the server
     row("acl", -2, NONE, Admin, Later),
-    row("acl|cat", -2, NONE, Admin, Later),
+    row("acl|cat", -2, NONE, Admin, AnyPrimary),
     row("acl|deluser", -3, NONE, Admin, Later),
-    row("acl|dryrun", -4, NONE, Admin, Later),
-    row("acl|genpass", -2, NONE, Admin, Later),
+    row("acl|dryrun", -4, NONE, Admin, AnyPrimary),
+    row("acl|genpass", -2, NONE, Admin, AnyPrimary),
     row("acl|getuser", 3, NONE, Admin, Later),
     row("acl|help", 2, NONE, Admin, AnyPrimary),
     row("acl|list", 2, NONE, Admin, Later),
@@ -367,8 +371,8 @@ const ROWS: &[Command] = &[
     row("acl|setuser", -3, NONE, Admin, Later),
     row("acl|users", 2, NONE, Admin, Later),
     row("acl|whoami", 2, NONE, Admin, Later),
-    row("bgrewriteaof", 1, NONE, Admin, Refused(ON_A_NODE)),
-    row("bgsave", -1, NONE, Admin, Refused(ON_A_NODE)),
+    row("bgrewriteaof", 1, NONE, Admin, Every(Primaries, Fold::Same)),
+    row("bgsave", -1, NONE, Admin, Every(Primaries, Fold::Same)),
     row("command", -1, NONE, Admin, AnyPrimary),
     row("command|count", 2, NONE, Admin, AnyPrimary),
     row("command|docs", -2, NONE, Admin, AnyPrimary),
@@ -378,43 +382,74 @@ const ROWS: &[Command] = &[
     row("command|info", -2, NONE, Admin, AnyPrimary),
     row("command|list", -2, NONE, Admin, AnyPrimary),
     row("commandlog", -2, NONE, Admin, Later),
-    row("commandlog|get", 4, NONE, Admin, Later),
+    row("commandlog|get", 4, NONE, Admin, Every(Primaries, Fold::Newest)),
     row("commandlog|help", 2, NONE, Admin, AnyPrimary),
-    row("commandlog|len", 3, NONE, Admin, Later),
-    row("commandlog|reset", 3, NONE, Admin, Later),
+    row("commandlog|len", 3, NONE, Admin, Every(Primaries, Fold::Sum)),
+    row("commandlog|reset", 3, NONE, Admin, Every(Nodes, Fold::AllOk)),
     row("config", -2, NONE, Admin, Later),
     row("config|get", -3, NONE, Admin, AnyPrimary),
     row("config|help", 2, NONE, Admin, AnyPrimary),
-    row("config|resetstat", 2, NONE, Admin, Later),
-    row("config|rewrite", 2, NONE, Admin, Later),
-    row("config|set", -4, NONE, Admin, Later),
-    row("dbsize", 1, NONE, Read, Every(Fold::Sum)),
-    row("debug", -2, NONE, Admin, Refused(ON_A_NODE)),
+    row("config|resetstat", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("config|rewrite", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("config|set", -4, NONE, Admin, Settings),
+    row("dbsize", 1, NONE, Read, Every(Primaries, Fold::Sum)),
+    row("debug", -2, NONE, Admin, Later),
+    row("debug|assert", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|change-repl-id", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|crash-and-recover", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|dict-resizing", -3, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("debug|digest", -2, NONE, Admin, Every(Primaries, Fold::Digest)),
+    row("debug|digest-value", -3, range(2, -1, 1), Read, Slot),
+    row("debug|help", -2, NONE, Admin, AnyPrimary),
+    row("debug|hexpires", -3, SECOND, Read, Slot),
+    row("debug|htstats-key", -3, SECOND, Read, Slot),
+    row("debug|jmap", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|leak", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|listpack", -3, SECOND, Read, Slot),
+    row("debug|loadaof", -2, NONE, Admin, Every(Primaries, Fold::AllOk)),
+    row("debug|log", -3, NONE, Admin, Every(Primaries, Fold::AllOk)),
+    row("debug|object", -3, SECOND, Read, Slot),
+    row("debug|oom", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|panic", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|protocol", -3, NONE, Admin, AnyPrimary),
+    row("debug|quicklist", -3, SECOND, Read, Slot),
+    row("debug|quicklist-packed-threshold", -3, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("debug|reload", -2, NONE, Admin, Every(Primaries, Fold::AllOk)),
+    row("debug|replicate", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|replybuffer", -3, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("debug|restart", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|sdslen", -3, SECOND, Read, Slot),
+    row("debug|segfault", -2, NONE, Admin, Refused(DEBUG)),
+    row("debug|set-active-expire", -3, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("debug|set-disable-deny-scripts", -3, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("debug|sleep", -3, NONE, Admin, AnyPrimary),
+    row("debug|stringmatch-len", -3, NONE, Admin, AnyPrimary),
+    row("debug|ziplist", -3, SECOND, Read, Slot),
     row("evenkeel", -1, NONE, Admin, Here(Local::Evenkeel)),
     row("failover", -1, NONE, Admin, Refused(TOPOLOGY)),
-    row("flushall", -1, NONE, Write, Every(Fold::AllOk)),
-    row("flushdb", -1, NONE, Write, Every(Fold::AllOk)),
-    row("info", -1, NONE, Admin, Every(Fold::Info)),
-    row("lastsave", 1, NONE, Admin, Later),
+    row("flushall", -1, NONE, Write, Every(Primaries, Fold::AllOk)),
+    row("flushdb", -1, NONE, Write, Every(Primaries, Fold::AllOk)),
+    row("info", -1, NONE, Admin, Every(Primaries, Fold::Info)),
+    row("lastsave", 1, NONE, Admin, Every(Primaries, Fold::Least)),
     row("latency", -2, NONE, Admin, Later),
-    row("latency|doctor", 2, NONE, Admin, Later),
-    row("latency|graph", 3, NONE, Admin, Later),
+    row("latency|doctor", 2, NONE, Admin, Every(Primaries, Fold::Texts)),
+    row("latency|graph", 3, NONE, Admin, Every(Primaries, Fold::Texts)),
     row("latency|help", 2, NONE, Admin, AnyPrimary),
-    row("latency|histogram", -2, NONE, Admin, Later),
-    row("latency|history", 3, NONE, Admin, Later),
-    row("latency|latest", 2, NONE, Admin, Later),
-    row("latency|reset", -2, NONE, Admin, Later),
+    row("latency|histogram", -2, NONE, Admin, Every(Primaries, Fold::Histograms)),
+    row("latency|history", 3, NONE, Admin, Every(Primaries, Fold::Timeline)),
+    row("latency|latest", 2, NONE, Admin, Every(Primaries, Fold::Spikes)),
+    row("latency|reset", -2, NONE, Admin, Every(Primaries, Fold::Sum)),
     row("lolwut", -1, NONE, Read, AnyPrimary),
     row("memory", -2, NONE, Admin, Later),
-    row("memory|doctor", 2, NONE, Admin, Later),
+    row("memory|doctor", 2, NONE, Admin, Every(Primaries, Fold::Texts)),
     row("memory|help", 2, NONE, Admin, AnyPrimary),
-    row("memory|malloc-stats", 2, NONE, Admin, Later),
-    row("memory|purge", 2, NONE, Admin, Later),
-    row("memory|stats", 2, NONE, Admin, Later),
+    row("memory|malloc-stats", 2, NONE, Admin, Every(Primaries, Fold::Texts)),
+    row("memory|purge", 2, NONE, Admin, Every(Primaries, Fold::AllOk)),
+    row("memory|stats", 2, NONE, Admin, Every(Primaries, Fold::Stats)),
     row("memory|usage", -3, SECOND, Read, Slot),
     row("module", -2, NONE, Admin, Later),
     row("module|help", 2, NONE, Admin, AnyPrimary),
-    row("module|list", 2, NONE, Admin, Refused(MODULES)),
+    row("module|list", 2, NONE, Admin, AnyPrimary),
     row("module|load", -3, NONE, Admin, Refused(MODULES)),
     row("module|loadex", -3, NONE, Admin, Refused(MODULES)),
     row("module|unload", 3, NONE, Admin, Refused(MODULES)),
@@ -423,14 +458,14 @@ const ROWS: &[Command] = &[
     row("replconf", -1, NONE, Admin, Refused(REPLICATION)),
     row("replicaof", 3, NONE, Admin, Refused(TOPOLOGY)),
     row("role", 1, NONE, Admin, Here(Local::Role)),
-    row("save", 1, NONE, Admin, Refused(ON_A_NODE)),
+    row("save", 1, NONE, Admin, Every(Primaries, Fold::AllOk)),
     row("shutdown", -1, NONE, Admin, Refused(SHUTDOWN)),
     row("slaveof", 3, NONE, Admin, Refused(TOPOLOGY)),
     row("slowlog", -2, NONE, Admin, Later),
-    row("slowlog|get", -2, NONE, Admin, Later),
+    row("slowlog|get", -2, NONE, Admin, Every(Primaries, Fold::Newest)),
     row("slowlog|help", 2, NONE, Admin, AnyPrimary),
-    row("slowlog|len", 2, NONE, Admin, Later),
-    row("slowlog|reset", 2, NONE, Admin, Later),
+    row("slowlog|len", 2, NONE, Admin, Every(Primaries, Fold::Sum)),
+    row("slowlog|reset", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
     row("swapdb", 3, NONE, Write, Refused(SWAPDB)),
     row("sync", 1, NONE, Admin, Refused(REPLICATION)),
     row("time", 1, NONE, Admin, Here(Local::Time)),
@@ -442,35 +477,35 @@ const ROWS: &[Command] = &[
     row("cluster|addslotsrange", -4, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|bumpepoch", 2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|cancelslotmigrations", 2, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|count-failure-reports", 3, NONE, Admin, Later),
-    row("cluster|countkeysinslot", 3, NONE, Admin, Later),
+    row("cluster|count-failure-reports", 3, NONE, Admin, Here(Local::ClusterFailureReports)),
+    row("cluster|countkeysinslot", 3, NONE, Admin, SlotNumber),
     row("cluster|delslots", -3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|delslotsrange", -4, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|failover", -2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|flushslot", -3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|flushslots", 2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|forget", 3, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|getkeysinslot", 4, NONE, Admin, Later),
-    row("cluster|getslotmigrations", 2, NONE, Admin, Later),
+    row("cluster|getkeysinslot", 4, NONE, Admin, SlotNumber),
+    row("cluster|getslotmigrations", 2, NONE, Admin, Every(Primaries, Fold::Concat)),
     row("cluster|help", 2, NONE, Admin, Here(Local::ClusterHelp)),
     row("cluster|info", 2, NONE, Admin, Here(Local::ClusterInfo)),
     row("cluster|keyslot", 3, NONE, Admin, Here(Local::ClusterKeyslot)),
-    row("cluster|links", 2, NONE, Admin, Later),
+    row("cluster|links", 2, NONE, Admin, Here(Local::ClusterLinks)),
     row("cluster|meet", -4, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|migrateslots", -4, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|migration", -4, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|myid", 2, NONE, Admin, Here(Local::ClusterMyid)),
-    row("cluster|myshardid", 2, NONE, Admin, Later),
+    row("cluster|myshardid", 2, NONE, Admin, Here(Local::ClusterMyid)),
     row("cluster|nodes", 2, NONE, Admin, Here(Local::ClusterNodes)),
-    row("cluster|replicas", 3, NONE, Admin, Later),
+    row("cluster|replicas", 3, NONE, Admin, Here(Local::ClusterReplicas)),
     row("cluster|replicate", 3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|reset", -2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|saveconfig", 2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|set-config-epoch", 3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|setslot", -4, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|shards", 2, NONE, Admin, Here(Local::ClusterShards)),
-    row("cluster|slaves", 3, NONE, Admin, Later),
-    row("cluster|slot-stats", -4, NONE, Admin, Later),
+    row("cluster|slaves", 3, NONE, Admin, Here(Local::ClusterReplicas)),
+    row("cluster|slot-stats", -4, NONE, Admin, Every(Primaries, Fold::Concat)),
     row("cluster|slots", 2, NONE, Admin, Here(Local::ClusterSlots)),
 ];
 
@@ -538,7 +573,9 @@ mod tests {
                 }
                 Treat::Channel
                 | Treat::AnyPrimary
-                | Treat::Every(_)
+                | Treat::SlotNumber
+                | Treat::Settings
+                | Treat::Every(..)
                 | Treat::Scan
                 | Treat::Confirm
                 | Treat::Here(_)

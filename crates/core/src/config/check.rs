@@ -8,10 +8,10 @@ use std::ops::RangeInclusive;
 
 use toml::Value;
 
-use super::raw::{Raw, RawCluster, RawGateway, RawWeb, Written};
+use super::raw::{Raw, RawCluster, RawGateway, RawUser, RawWeb, Written};
 use super::{
-    Auth, Bytes, Cluster, Config, ConfigError, Engine, EngineKind, Eviction, Gateway, Millis, Persistence,
-    Program, Threads, Web,
+    Auth, Bytes, Cluster, Config, ConfigError, Engine, EngineKind, Eviction, Gateway, Millis, NodeUser,
+    Persistence, Program, Threads, User, Web,
 };
 
 /// Distance of a node's bus port from its port; fixed by Redis.
@@ -118,6 +118,28 @@ impl Page<'_> {
         parsed.ok_or_else(|| self.wrong(key, written, expected))
     }
 
+    /// A string that has to be there, in the table in which `near` stands.
+    fn named(
+        &self,
+        key: &'static str,
+        (written, near): (&Written, &Written),
+        expected: &str,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<String, ConfigError> {
+        match written.as_ref().and_then(|value| value.get_ref().as_str()) {
+            Some(text) if !text.is_empty() && fits(text) => Ok(text.to_owned()),
+            Some(_) => Err(self.wrong(key, written, expected)),
+            None if written.is_some() => Err(self.wrong(key, written, expected)),
+            None => Err(ConfigError::Wrong {
+                file: self.file.to_owned(),
+                line: self.line(near.as_ref().map_or(0, |near| near.span().start)),
+                key,
+                value: "not set".to_owned(),
+                expected: expected.to_owned(),
+            }),
+        }
+    }
+
     fn millis(
         &self,
         key: &'static str,
@@ -167,7 +189,18 @@ fn cluster(page: &Page<'_>, raw: &RawCluster) -> Result<Cluster, ConfigError> {
             Millis(500)..=Millis(60_000),
             default.node_timeout,
         )?,
+        hang: hang(page, &raw.hang, default.hang)?,
     })
+}
+
+/// Less than 200 ms would take an ordinary slow command for a hang.
+fn hang(page: &Page<'_>, written: &Written, default: Millis) -> Result<Millis, ConfigError> {
+    let expected = "\"0\" for never, or a duration 200ms..=1m, such as \"400ms\"";
+    let time = page.text("cluster.hang", written, expected, default)?;
+    match time.0 {
+        0 | 200..=60_000 => Ok(time),
+        _ => Err(page.wrong("cluster.hang", written, expected)),
+    }
 }
 
 fn program(page: &Page<'_>, written: &Written) -> Result<Program, ConfigError> {
@@ -201,7 +234,39 @@ fn gateway(page: &Page<'_>, raw: &RawGateway) -> Result<Gateway, ConfigError> {
             default.max_private.into(),
         )? as u32,
         auth: auth(page, "gateway.auth", &raw.auth)?,
+        users: users(page, &raw.users)?,
     })
+}
+
+fn users(page: &Page<'_>, raw: &[RawUser]) -> Result<Vec<User>, ConfigError> {
+    const FILE: &str = "the path of a file whose first line is the password";
+    const NAME: &str = "a name without spaces";
+    let any = |_: &str| true;
+    let mut users: Vec<User> = Vec::new();
+    for raw in raw {
+        let at = &raw.name;
+        let name = page.named("gateway.users.name", (at, &raw.password_file), NAME, is_name)?;
+        if name == "default" || users.iter().any(|other| other.name == name) {
+            let expected = "a name of its own (the password of `default` is gateway.auth's)";
+            return Err(page.wrong("gateway.users.name", at, expected));
+        }
+        let password_file = page.named("gateway.users.password-file", (&raw.password_file, at), FILE, any)?;
+        let node = if raw.user.is_some() || raw.user_password_file.is_some() {
+            let file = (&raw.user_password_file, at);
+            Some(NodeUser {
+                user: page.named("gateway.users.user", (&raw.user, at), NAME, is_name)?,
+                user_password_file: page.named("gateway.users.user-password-file", file, FILE, any)?,
+            })
+        } else {
+            None
+        };
+        users.push(User { name, password_file, node });
+    }
+    Ok(users)
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn web(page: &Page<'_>, raw: &RawWeb) -> Result<Web, ConfigError> {

@@ -46,6 +46,8 @@ pub struct Cluster {
     pub persistence: Persistence,
     /// Silence after which the servers themselves call one of them dead.
     pub node_timeout: Millis,
+    /// How long a server may do nothing while it owes answers, before evenkeel ends it; 0 for ever.
+    pub hang: Millis,
 }
 
 /// `[gateway]`: the address that clients use, and its limits.
@@ -64,6 +66,31 @@ pub struct Gateway {
     pub max_private: u32,
     /// Whether clients must give a password.
     pub auth: Auth,
+    /// Names that clients can log in with, besides `default` and the nodes' own users.
+    pub users: Vec<User>,
+}
+
+/// One of `gateway.users`. Passwords stand in files, never in the configuration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct User {
+    /// What clients call themselves.
+    pub name: String,
+    /// The file with the password that they must give.
+    pub password_file: String,
+    /// Whom of the nodes' users their requests come from; `None`: `default`.
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    pub node: Option<NodeUser>,
+}
+
+/// A user of the nodes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NodeUser {
+    /// Its name.
+    pub user: String,
+    /// The file with its password.
+    pub user_password_file: String,
 }
 
 /// `[web]`: the page.
@@ -235,6 +262,7 @@ impl Default for Cluster {
             eviction: Eviction::Noeviction,
             persistence: Persistence::Aof,
             node_timeout: Millis(5_000),
+            hang: Millis(400),
         }
     }
 }
@@ -248,6 +276,7 @@ impl Default for Gateway {
             max_clients: 10_000,
             max_private: 10_000,
             auth: Auth::Auto,
+            users: Vec::new(),
         }
     }
 }

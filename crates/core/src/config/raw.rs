@@ -30,6 +30,7 @@ pub(super) struct RawCluster {
     pub(super) eviction: Written,
     pub(super) persistence: Written,
     pub(super) node_timeout: Written,
+    pub(super) hang: Written,
 }
 
 /// `[gateway]`
@@ -42,6 +43,17 @@ pub(super) struct RawGateway {
     pub(super) max_clients: Written,
     pub(super) max_private: Written,
     pub(super) auth: Written,
+    pub(super) users: Vec<RawUser>,
+}
+
+/// One of `gateway.users`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct RawUser {
+    pub(super) name: Written,
+    pub(super) password_file: Written,
+    pub(super) user: Written,
+    pub(super) user_password_file: Written,
 }
 
 /// `[web]`

@@ -31,6 +31,7 @@ fn every_key_is_read() {
         hold = "2s"
         max-clients = 99
         auth = "password"
+        users = [{ name = "app", password-file = "a" }, { name = "b", password-file = "c", user = "d", user-password-file = "e" }]
         [web]
         listen = "[::1]:80"
         auth = "none"
@@ -85,6 +86,14 @@ fn a_refusal_names_file_line_key_value_and_expectation() {
         ),
         ("[gateway]\nthreads = 0", "gateway.threads is 0, expected \"auto\" or an integer 1..=256"),
         ("[gateway]\nhold = \"1h\"", "gateway.hold is \"1h\", expected a duration 0ms..=10m"),
+        (
+            "[gateway]\nusers = [{ name = \"default\", password-file = \"a\" }]",
+            "gateway.users.name is \"default\", expected a name of its own",
+        ),
+        (
+            "[gateway]\nusers = [{ name = \"a\" }]",
+            "gateway.users.password-file is not set, expected the path of a file",
+        ),
         ("[gateway]\nmax-clients = 0", "gateway.max-clients is 0, expected an integer 1..=1000000"),
         (
             "[web]\nauth = \"hunter2\"",

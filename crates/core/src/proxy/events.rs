@@ -39,12 +39,16 @@ impl Proxy {
                 self.abandon_wait(waiting);
             }
             let stream = session.stream.take();
+            let extra = session.extra.take();
             let (stalls, trunk) = (session.stalls, session.trunk);
             session.dissolve(&mut self.pool);
             self.park.forget(id);
             self.leave_trunk(trunk);
             if stalls > 0 {
                 self.unstall(id);
+            }
+            if let Some(extra) = extra {
+                self.forget_transaction(extra.transaction);
             }
             if let Some(stream) = stream {
                 self.abandon_stream(*stream);
@@ -132,6 +136,13 @@ impl Proxy {
         unsent > 0
     }
 
+    /// Lets go of what is kept for a client that does more than ask, once it is empty.
+    pub(super) fn tidy(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.tidy();
+        }
+    }
+
     /// Marks a client as having something to write or to be looked at.
     #[inline]
     pub(super) fn touch_client(&mut self, id: SessionId) {
@@ -210,7 +221,9 @@ impl Proxy {
         if session.stream.is_some() {
             self.stream_step(id);
         }
-        self.pump_inbox(id);
+        if self.run_rest(id) {
+            self.pump_inbox(id);
+        }
         self.touch_client(id); // the shell looks again whether to read it
     }
 
@@ -228,11 +241,13 @@ impl Proxy {
         self.relieve_stalls();
         self.stream_tick();
         self.wait_tick();
+        self.watch_tick();
     }
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
-        let idle = self.now.steady + if self.stalled > 0 || self.stream_waits() { 20_000 } else { 100_000 };
+        let often = self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty();
+        let idle = self.now.steady + if often { 20_000 } else { 100_000 };
         let dues = self.park.next_due().into_iter().chain(self.waits.next_due(self.now.steady));
         dues.fold(idle, u64::min)
     }

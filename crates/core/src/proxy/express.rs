@@ -110,7 +110,6 @@ fn is_plain(session: &Session) -> bool {
     session.stop.is_none()
         && session.extra.is_none()
         && session.known == Known::Yes
-        && session.refused_multi.is_none()
         && session.reader.is_fresh()
 }
 

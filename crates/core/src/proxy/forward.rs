@@ -53,9 +53,9 @@ impl Proxy {
         frame: &[u8],
         args: &Args<'_>,
     ) -> Admit {
-        let mut found = match keys(command, args) {
-            Ok(found) => found,
-            Err(error) => return self.refuse(id, &error),
+        let Ok(mut found) = keys(command, args) else {
+            // The call makes no sense to us: any node says in the server's own words why, or where its keys are.
+            return self.forward(id, 0, frame, command.access);
         };
         // A script without keys runs anywhere; slot 0's primary, so that it is always the same one.
         let target = found.next().map_or(0, |at| slot(args.get(at)));
@@ -82,6 +82,19 @@ impl Proxy {
     /// Sends a request verbatim to the primary of a slot, or holds it until there is one.
     #[inline]
     pub(super) fn forward(&mut self, id: SessionId, slot: u16, frame: &[u8], access: Access) -> Admit {
+        self.forward_as(id, slot, frame, resend(access), Work::Whole)
+    }
+
+    /// The same, for a reply that may be more than one.
+    #[inline]
+    pub(super) fn forward_as(
+        &mut self,
+        id: SessionId,
+        slot: u16,
+        frame: &[u8],
+        resend: Resend,
+        work: Work,
+    ) -> Admit {
         let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
         let way = self.way(slot, trunk);
         if let Way::Pipe(pipe) = way
@@ -90,7 +103,7 @@ impl Proxy {
             return Admit::Stopped;
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
-        if access == Access::Write {
+        if resend == Resend::Never {
             session.note_write(slot, self.now.steady);
         }
         let ticket = Ticket {
@@ -99,8 +112,8 @@ impl Proxy {
             len: 0,
             slot,
             tries: 0,
-            resend: resend(access),
-            work: Work::Whole,
+            resend,
+            work,
             born: self.now.steady,
         };
         match way {
@@ -138,7 +151,7 @@ impl Proxy {
 
     /// Sends a request wherever its slot's primary is now, or holds it.
     pub(super) fn dispatch(&mut self, ticket: Ticket, frame: &[u8]) {
-        let Some(trunk) = self.sessions.get(ticket.session).map(|session| session.trunk) else {
+        let Some(trunk) = self.trunk_of(&ticket) else {
             return self.nobody_waits(&ticket);
         };
         match self.way(ticket.slot, trunk) {

@@ -1,12 +1,13 @@
 //! Puts the replies of several nodes together into one.
 
+use super::fold::{Fan, is_error, sum, weights};
 use super::pipe::Resend;
 use super::scan::Walk;
 use super::session::End;
 use super::{MergeId, Proxy, SessionId};
 use crate::command::Fold;
 use crate::metric::Metric;
-use crate::resp::{Elements, ErrorReply, Proto, Writer, integer, text};
+use crate::resp::{Elements, ErrorReply, Proto, Writer, text};
 
 /// How the parts become one reply.
 #[derive(Debug)]
@@ -17,8 +18,10 @@ pub(super) enum Policy {
     AllOk,
     /// Integers added up.
     Sum,
-    /// Replies of all primaries.
-    Every(Fold),
+    /// Replies of several nodes to one command.
+    Fan(Fan),
+    /// The reply of one node, as it is.
+    Alone,
     /// SCAN: one part after the other.
     Walk(Walk),
 }
@@ -116,25 +119,18 @@ impl Proxy {
 
     fn fold(&mut self, merge: &Merge, out: &mut Vec<u8>) {
         let parts: Vec<&[u8]> = merge.parts.iter().map(|part| part.as_deref().unwrap_or_default()).collect();
-        if let Some(error) = parts.iter().find(|part| is_error(part)) {
-            return match merge.resend {
-                Resend::Yes => out.extend_from_slice(error),
-                Resend::Never => fail_write(&parts, error, out),
-            };
-        }
-        let mut writer = Writer::new(out, merge.proto);
         let done = match &merge.policy {
-            Policy::Gather { places } => gather(&parts, places, out),
-            Policy::AllOk | Policy::Every(Fold::AllOk) => {
-                writer.simple("OK");
-                Some(())
+            Policy::Alone => parts.first().map(|part| out.extend_from_slice(part)),
+            Policy::Fan(fan) => self.fold_fan(fan, &parts, merge, out),
+            Policy::Gather { places } => {
+                pass_error(&parts, merge.resend, out).or_else(|| gather(&parts, places, out))
             }
-            Policy::Sum | Policy::Every(Fold::Sum) => sum(&parts).map(|sum| writer.integer(sum)),
-            Policy::Every(Fold::Concat) => concat(&parts, out),
-            Policy::Every(Fold::And) => and(&parts, &mut writer),
-            Policy::Every(Fold::Same) => parts.first().map(|part| out.extend_from_slice(part)),
-            Policy::Every(Fold::Weighted) => self.weighted(&parts, &mut writer),
-            Policy::Every(Fold::Info) => self.info(&parts).map(|info| writer.verbatim(info.as_bytes())),
+            Policy::AllOk => pass_error(&parts, merge.resend, out).or_else(|| {
+                Writer::new(out, merge.proto).simple("OK");
+                Some(())
+            }),
+            Policy::Sum => pass_error(&parts, merge.resend, out)
+                .or_else(|| sum(&parts).map(|sum| Writer::new(out, merge.proto).integer(sum))),
             Policy::Walk(_) => None,
         };
         if done.is_none() {
@@ -143,15 +139,29 @@ impl Proxy {
         }
     }
 
+    fn fold_fan(&mut self, fan: &Fan, parts: &[&[u8]], merge: &Merge, out: &mut Vec<u8>) -> Option<()> {
+        let mut writer = Writer::new(out, merge.proto);
+        match fan.fold {
+            Fold::Weighted => match pass_error(parts, merge.resend, out) {
+                Some(()) => Some(()),
+                None => self.weighted(parts, &mut Writer::new(out, merge.proto)),
+            },
+            Fold::Info if !parts.iter().any(|part| is_error(part)) => {
+                let info = self.info(fan, parts, merge.session)?;
+                writer.verbatim(info.as_bytes());
+                Some(())
+            }
+            _ => {
+                let heard = fan.heard(parts);
+                let replies: Vec<&[u8]> = heard.iter().map(|part| part.reply).collect();
+                pass_error(&replies, merge.resend, out).or_else(|| fan.fold(&heard, merge.proto, out))
+            }
+        }
+    }
+
     /// Pairs of RANDOMKEY and DBSIZE: one of the keys, drawn by the sizes.
     fn weighted(&mut self, parts: &[&[u8]], writer: &mut Writer<'_>) -> Option<()> {
-        let sizes: Vec<u64> = parts
-            .chunks_exact(2)
-            .map(|pair| match text(pair[0]) {
-                Some(_) => integer(pair[1]).map_or(1, |size| size.max(1) as u64),
-                None => 0, // an empty node
-            })
-            .collect();
+        let sizes = weights(parts);
         let mut draw = self.draw(sizes.iter().sum());
         for (pair, size) in parts.chunks_exact(2).zip(sizes) {
             if size > draw {
@@ -165,8 +175,14 @@ impl Proxy {
     }
 }
 
-fn is_error(part: &[u8]) -> bool {
-    part.first() == Some(&b'-')
+/// Where a part is an error, that is the reply.
+fn pass_error(parts: &[&[u8]], resend: Resend, out: &mut Vec<u8>) -> Option<()> {
+    let error = parts.iter().find(|part| is_error(part))?;
+    match resend {
+        Resend::Yes => out.extend_from_slice(error),
+        Resend::Never => fail_write(parts, error, out),
+    }
+    Some(())
 }
 
 /// Parts that are done stay done: where one is (or may be), the reply must not say that nothing was applied.
@@ -178,10 +194,6 @@ fn fail_write(parts: &[&[u8]], first: &[u8], out: &mut Vec<u8>) {
         None if parts.iter().all(|part| undone(part)) => out.extend_from_slice(first),
         None => Writer::new(out, Proto::Two).error(ErrorReply::Partly),
     }
-}
-
-fn sum(parts: &[&[u8]]) -> Option<i64> {
-    parts.iter().try_fold(0i64, |sum, part| sum.checked_add(integer(part)?))
 }
 
 fn gather(parts: &[&[u8]], places: &[u32], out: &mut Vec<u8>) -> Option<()> {
@@ -201,32 +213,9 @@ fn gather(parts: &[&[u8]], places: &[u32], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn concat(parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
-    let arrays: Vec<Elements<'_>> = parts.iter().map(|part| Elements::of(part)).collect::<Option<_>>()?;
-    out.reserve(parts.iter().map(|part| part.len()).sum());
-    Writer::new(out, Proto::Two).array(arrays.iter().map(|array| array.left() as usize).sum());
-    arrays.iter().for_each(|array| out.extend_from_slice(array.raw()));
-    Some(())
-}
-
-fn and(parts: &[&[u8]], writer: &mut Writer<'_>) -> Option<()> {
-    let mut all: Vec<i64> = Elements::of(parts.first()?)?.map(integer).collect::<Option<_>>()?;
-    for part in &parts[1..] {
-        let these: Vec<i64> = Elements::of(part)?.map(integer).collect::<Option<_>>()?;
-        if these.len() != all.len() {
-            return None;
-        }
-        all.iter_mut().zip(these).for_each(|(all, this)| *all &= this);
-    }
-    writer.array(all.len());
-    all.into_iter().for_each(|bit| writer.integer(bit));
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{and, concat, gather, sum};
-    use crate::resp::{Proto, Writer};
+    use super::gather;
 
     #[test]
     fn elements_find_their_places() {
@@ -236,18 +225,5 @@ mod tests {
         assert_eq!(out, b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n");
         assert_eq!(gather(&parts, &[1, 0], &mut Vec::new()), None);
         assert_eq!(gather(&parts, &[1, 2, 0, 3], &mut Vec::new()), None);
-    }
-
-    #[test]
-    fn numbers_and_lists() {
-        assert_eq!(sum(&[b":1\r\n", b":41\r\n"]), Some(42));
-        assert_eq!(sum(&[b":1\r\n", b"+OK\r\n"]), None);
-        let mut out = Vec::new();
-        concat(&[b"*1\r\n$1\r\na\r\n", b"*0\r\n", b"*1\r\n:1\r\n"], &mut out).expect("arrays");
-        assert_eq!(out, b"*2\r\n$1\r\na\r\n:1\r\n");
-        out.clear();
-        and(&[b"*2\r\n:1\r\n:1\r\n", b"*2\r\n:1\r\n:0\r\n"], &mut Writer::new(&mut out, Proto::Two))
-            .expect("bits");
-        assert_eq!(out, b"*2\r\n:1\r\n:0\r\n");
     }
 }

@@ -20,12 +20,18 @@ mod arena;
 mod blocking;
 mod buffer;
 mod deliver;
+mod errand;
 mod events;
+mod every;
 mod express;
+mod fold;
 mod forward;
+mod gate;
 mod info;
+mod inquiry;
 mod lane;
 mod local;
+mod login;
 mod merge;
 mod mode;
 mod order;
@@ -39,6 +45,7 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod transaction;
 mod trunk;
 mod upstream;
 
@@ -67,6 +74,8 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use trunk::Login;
+
 pub(crate) type MergeId = Id<Merge>;
 
 /// What a worker's gateway is told once.
@@ -76,6 +85,8 @@ pub struct Settings {
     pub node_password: Option<String>,
     /// Password that clients must give; `None` lets everyone in.
     pub client_password: Option<String>,
+    /// Names that clients may log in with, besides `default` and the nodes' own users.
+    pub users: Vec<NamedUser>,
     /// How long a request may wait for its shard, in microseconds.
     pub hold: u64,
     /// Most bytes of held requests.
@@ -100,6 +111,7 @@ impl Default for Settings {
         Settings {
             node_password: None,
             client_password: None,
+            users: Vec::new(),
             hold: 10_000_000,
             hold_bytes: 64 * 1024 * 1024,
             collect: 64 * 1024 * 1024,
@@ -109,6 +121,23 @@ impl Default for Settings {
             max_lent: 10_000,
             slow_reader: 2_000_000,
         }
+    }
+}
+
+/// A user that the gateway knows by itself, and the node's user that it stands for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedUser {
+    /// What the client says.
+    pub name: String,
+    /// What the client has to say.
+    pub password: String,
+    /// Whom its requests come from at the nodes; `None`: the gateway's own user.
+    pub login: Option<Login>,
+}
+
+impl std::fmt::Debug for NamedUser {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "NamedUser({})", self.name) // never the password
     }
 }
 
@@ -171,6 +200,8 @@ pub struct Proxy {
     trunks: Arena<Trunk>,
     /// The gateway's own trunks, by protocol.
     base: [TrunkId; 2],
+    /// The trunk on which passwords are checked.
+    door: TrunkId,
     links: HashMap<SocketAddr, Link>,
     /// Private connections that nobody uses.
     idle: Vec<PipeId>,
@@ -180,6 +211,10 @@ pub struct Proxy {
     lane_waiters: Vec<SessionId>,
     waits: Waits,
     losses: Losses,
+    /// Clients whose WATCH waits for its node.
+    watch_waiters: Vec<SessionId>,
+    /// Bytes of all queued transactions.
+    queued: usize,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -217,6 +252,7 @@ impl Proxy {
             primaries: Vec::new(),
             base: [Proto::Two, Proto::Three]
                 .map(|proto| trunks.insert(Trunk::new(proto, None, Tenancy::Shared))),
+            door: trunks.insert(Trunk::new(Proto::Two, None, Tenancy::Shared)),
             trunks,
             links: HashMap::new(),
             idle: Vec::new(),
@@ -225,6 +261,8 @@ impl Proxy {
             lane_waiters: Vec::new(),
             waits: Waits::default(),
             losses: Losses::default(),
+            watch_waiters: Vec::new(),
+            queued: 0,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),

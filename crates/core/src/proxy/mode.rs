@@ -13,11 +13,11 @@ impl Proxy {
     /// What becomes of a request of a client that has [`super::session::Extra`] state; `None`: it is routed.
     pub(super) fn by_mode(
         &mut self,
-        _id: SessionId,
-        _command: &'static Command,
-        _frame: &[u8],
-        _args: &Args<'_>,
+        id: SessionId,
+        command: &'static Command,
+        frame: &[u8],
+        args: &Args<'_>,
     ) -> Option<Admit> {
-        None
+        self.in_transaction(id, command, frame, args)
     }
 }

@@ -4,7 +4,7 @@
 //! that are asked again go out in their order, and none before all that was sent first is answered: only then is it
 //! known what was executed already. A request that a later one of its client has overtaken is not executed at all.
 
-use super::pipe::{Resend, Ticket, Work};
+use super::pipe::{Resend, Ticket};
 use super::{PipeId, Proxy, SessionId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -26,39 +26,33 @@ impl Proxy {
     /// A request was put on a pipe.
     #[inline]
     pub(super) fn note_sent(&mut self, pipe: PipeId, ticket: &Ticket) {
-        match ticket.work {
-            Work::Whole | Work::Part { .. } if ticket.tries > 0 => {
-                let new = Stray { pipe, count: 0, last: ticket.seq };
-                let stray = self.strays.0.entry((ticket.session, ticket.slot)).or_insert(new);
-                (stray.count, stray.last) = (stray.count + 1, ticket.seq);
-            }
-            Work::Whole | Work::Part { .. } => {
-                if let Some(session) = self.sessions.get_mut(ticket.session) {
-                    session.first_sent += 1;
-                }
-            }
-            Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Wait(_) => {}
+        if !ticket.work.is_ordered() {
+            return;
+        }
+        if ticket.tries > 0 {
+            let new = Stray { pipe, count: 0, last: ticket.seq };
+            let stray = self.strays.0.entry((ticket.session, ticket.slot)).or_insert(new);
+            (stray.count, stray.last) = (stray.count + 1, ticket.seq);
+        } else if let Some(session) = self.sessions.get_mut(ticket.session) {
+            session.first_sent += 1;
         }
     }
 
     /// A request was taken off its pipe: answered, refused or lost.
     #[inline]
     pub(super) fn note_back(&mut self, ticket: &Ticket) {
-        match ticket.work {
-            Work::Whole | Work::Part { .. } if ticket.tries > 0 => {
-                if let Entry::Occupied(mut stray) = self.strays.0.entry((ticket.session, ticket.slot)) {
-                    stray.get_mut().count -= 1;
-                    if stray.get().count == 0 {
-                        stray.remove();
-                    }
+        if !ticket.work.is_ordered() {
+            return;
+        }
+        if ticket.tries > 0 {
+            if let Entry::Occupied(mut stray) = self.strays.0.entry((ticket.session, ticket.slot)) {
+                stray.get_mut().count -= 1;
+                if stray.get().count == 0 {
+                    stray.remove();
                 }
             }
-            Work::Whole | Work::Part { .. } => {
-                if let Some(session) = self.sessions.get_mut(ticket.session) {
-                    session.first_sent -= 1;
-                }
-            }
-            Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Wait(_) => {}
+        } else if let Some(session) = self.sessions.get_mut(ticket.session) {
+            session.first_sent -= 1;
         }
     }
 

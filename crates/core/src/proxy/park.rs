@@ -200,7 +200,7 @@ impl Proxy {
 
     /// Sends a held request if its way is open; opens the way if not.
     fn go(&mut self, item: &Held, now: u64) -> bool {
-        let Some(trunk) = self.sessions.get(item.ticket.session).map(|session| session.trunk) else {
+        let Some(trunk) = self.trunk_of(&item.ticket) else {
             self.nobody_waits(&item.ticket);
             return true;
         };

@@ -4,6 +4,7 @@
 use super::SessionId;
 use super::blocking::Step;
 use super::buffer::{Pool, Queue};
+use super::transaction::block::Block;
 use super::trunk::TrunkId;
 use crate::resp::ReplyScan;
 use std::collections::VecDeque;
@@ -33,6 +34,8 @@ pub(crate) enum Work {
     Whole,
     /// Part `part` of merge `merge`.
     Part { merge: super::MergeId, part: u32 },
+    /// Part `part` of merge `merge` that is for this node alone: never redirected, held or sent elsewhere.
+    Errand { merge: super::MergeId, part: u32 },
     /// The answer to the greeting of the connection.
     Greeting,
     /// A reply that nobody waits for: of ASKING, or of a request that was sent again elsewhere.
@@ -43,6 +46,48 @@ pub(crate) enum Work {
     Body,
     /// Something of a client that waits.
     Wait(Step),
+    /// The replies of a transaction: the last of them is the client's.
+    Block(Block),
+    /// The answer to WATCH.
+    Watch,
+    /// The answer to a question about a request that waits for it.
+    Inquiry(super::inquiry::Desk),
+}
+
+impl Work {
+    /// Whether it is a client's request, or a part of one, that goes to a slot's primary in the order of that client's
+    /// requests (see `order`).
+    #[inline]
+    pub(crate) fn is_ordered(self) -> bool {
+        match self {
+            Work::Whole | Work::Part { .. } | Work::Block(_) => true,
+            Work::Errand { .. }
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Wait(_)
+            | Work::Inquiry(_) => false,
+        }
+    }
+
+    /// What it is when it is asked again.
+    pub(crate) fn afresh(self) -> Work {
+        match self {
+            Work::Block(block) => Work::Block(block.afresh()),
+            Work::Whole
+            | Work::Part { .. }
+            | Work::Errand { .. }
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Wait(_)
+            | Work::Inquiry(_) => self,
+        }
+    }
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.
@@ -129,6 +174,8 @@ pub struct Pipe {
     pub(crate) scanned: usize,
     /// Whether a part of the first ticket's reply has been passed on already.
     pub(crate) midway: bool,
+    /// The first error that a command of the transaction at the front was refused with; empty while there is none.
+    pub(crate) refusal: Vec<u8>,
     /// The client that does not read what this pipe has for it, and since when.
     pub(crate) stalled_by: Option<(SessionId, u64)>,
     /// Whether it is in the list of pipes to be written to.
@@ -154,6 +201,7 @@ impl Pipe {
             scan: ReplyScan::default(),
             scanned: 0,
             midway: false,
+            refusal: Vec::new(),
             stalled_by: None,
             dirty: false,
             heard: now,
@@ -211,6 +259,8 @@ pub(crate) enum Fate {
     Uncertain,
     /// A part of its reply has reached the client already.
     Torn,
+    /// It was for this node alone.
+    Gone,
     /// Nobody waits for it.
     Nobody,
 }
@@ -221,14 +271,21 @@ impl Pipe {
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
             Work::Greeting | Work::Nobody => Fate::Nobody,
-            Work::Probe => Fate::Again,
+            Work::Probe | Work::Watch => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
-            Work::Whole | Work::Part { .. } | Work::Wait(_) => match ticket.resend {
-                Resend::Yes => Fate::Again,
+            Work::Errand { .. } => match ticket.resend {
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
-                Resend::Never => Fate::Again,
+                Resend::Yes | Resend::Never => Fate::Gone,
             },
+            Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
+            Work::Whole | Work::Part { .. } | Work::Block(_) | Work::Inquiry(_) | Work::Wait(_) => {
+                match ticket.resend {
+                    Resend::Yes => Fate::Again,
+                    Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
+                    Resend::Never => Fate::Again,
+                }
+            }
         }
     }
 }

@@ -58,7 +58,8 @@ impl Proxy {
         let frame = pipe.out.front(ticket.len as usize).to_vec();
         pipe.pop(&mut self.pool);
         self.note_back(&ticket);
-        let ticket = Ticket { tries: ticket.tries.saturating_add(1), ..ticket };
+        let (tries, work) = (ticket.tries.saturating_add(1), ticket.work.afresh());
+        let ticket = Ticket { tries, work, ..ticket };
         if let Some(session) = self.sessions.get_mut(ticket.session) {
             session.astray = true;
         }
@@ -84,7 +85,7 @@ impl Proxy {
     /// Sends a request to the node that another node named. The map is not touched: only the nodes' own
     /// views change it.
     fn elsewhere(&mut self, ticket: Ticket, frame: &[u8], addr: Option<SocketAddr>, asking: Asking) {
-        let Some(trunk) = self.sessions.get(ticket.session).map(|session| session.trunk) else {
+        let Some(trunk) = self.trunk_of(&ticket) else {
             return self.nobody_waits(&ticket);
         };
         let node = addr.and_then(|addr| self.topology.nodes().iter().position(|node| node.addr == addr));
@@ -128,7 +129,11 @@ impl Proxy {
         self.unshare(id);
         let Some(mut pipe) = self.pipes.remove(id) else { return };
         self.forget_uses(&pipe);
-        self.link_failed(pipe.addr, why);
+        if self.is_about_the_user(&pipe) {
+            self.add(Metric::UpstreamLost, 1);
+        } else {
+            self.link_failed(pipe.addr, why);
+        }
         if pipe.purpose == Purpose::Shared && self.primaries.contains(&pipe.addr) {
             self.losses.note_node(&self.topology, pipe.addr, self.now.steady);
         }
@@ -142,8 +147,14 @@ impl Proxy {
             session.stalls = session.stalls.saturating_sub(1);
         }
         self.settle_debts(&mut pipe);
+        if let Purpose::Private { tenant } = pipe.purpose {
+            self.watch_broken(tenant, id);
+        }
         pipe.out.clear(&mut self.pool);
-        self.pool.give(pipe.inbox);
+        self.pool.give(std::mem::take(&mut pipe.inbox));
+        if pipe.purpose == Purpose::Shared {
+            self.knock_again(&pipe);
+        }
     }
 
     /// Decides for every request of a lost pipe what becomes of it: see [`Pipe::fate`].
@@ -156,6 +167,8 @@ impl Proxy {
             pipe.pop(&mut self.pool);
             self.note_back(&ticket);
             pipe.midway = false;
+            let private = matches!(pipe.purpose, Purpose::Private { .. });
+            let ticket = Ticket { work: ticket.work.afresh(), ..ticket };
             match (fate, ticket.work) {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
@@ -163,6 +176,10 @@ impl Proxy {
                 (_, Work::Wait(step)) => {
                     self.wait_lost(&ticket, step, fate == Fate::Uncertain, &node);
                 }
+                (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
+                (_, Work::Watch) => self.watch_lost(&ticket),
+                // The keys that it depends on are watched no more.
+                (Fate::Again, Work::Block(_)) if private => self.deliver_nothing(&ticket),
                 (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
                 (Fate::Uncertain, _) => {
                     self.add(Metric::Uncertain, 1);
@@ -175,12 +192,27 @@ impl Proxy {
     /// A request ends with an error of ours: for the client, or for the merge that it is a part of.
     pub(super) fn fail(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
         match ticket.work {
-            Work::Part { merge, part } => {
+            Work::Part { merge, part } | Work::Errand { merge, part } => {
                 let mut reply = Vec::new();
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
-            Work::Whole | Work::Greeting | Work::Nobody | Work::Probe | Work::Body | Work::Wait(_) => {
+            Work::Block(_) => {
+                self.drop_rest(ticket.session);
+                self.deliver_error(ticket, error);
+            }
+            Work::Inquiry(_) => {
+                let mut answer = Vec::new();
+                crate::resp::Writer::new(&mut answer, Proto::Two).error(error);
+                self.answered(ticket.session, &answer);
+            }
+            Work::Whole
+            | Work::Greeting
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Wait(_) => {
                 self.deliver_error(ticket, error);
             }
         }
@@ -188,7 +220,7 @@ impl Proxy {
 
     /// The client of a request is gone: only a merge has to know.
     pub(super) fn nobody_waits(&mut self, ticket: &Ticket) {
-        if let Work::Part { merge, part } = ticket.work {
+        if let Work::Part { merge, part } | Work::Errand { merge, part } = ticket.work {
             self.merge_part(merge, part, b"-ERR nobody waits for this\r\n");
         }
     }

@@ -1,7 +1,7 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
 use super::blocking::Step;
-use super::pipe::{Purpose, Work};
+use super::pipe::{Purpose, Ticket, Work};
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
 use crate::metric::Metric;
@@ -105,18 +105,34 @@ impl Proxy {
                 (pipe.midway, pipe.scanned) = (true, 0);
                 true
             }
-            Work::Part { merge, part } if pipe.scanned > self.settings.merged => {
+            Work::Part { merge, part } | Work::Errand { merge, part }
+                if pipe.scanned > self.settings.merged =>
+            {
                 let limit = self.settings.merged as u64;
                 self.merge_too_large(merge, part, limit);
                 self.lose_pipe(id, "its part of a merged reply is larger than the gateway collects");
                 false
             }
+            Work::Block(block) if passes && block.passes() => {
+                pipe.midway = true;
+                pipe.scanned = 0;
+                self.deliver_piece(id, &ticket, piece);
+                true
+            }
+            Work::Block(_) if pipe.scanned > self.settings.merged => {
+                self.lose_pipe(id, "the reply of a transaction is larger than the gateway collects");
+                false
+            }
             Work::Whole
             | Work::Body
             | Work::Part { .. }
+            | Work::Errand { .. }
             | Work::Greeting
             | Work::Probe
-            | Work::Wait(Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked) => false,
+            | Work::Block(_)
+            | Work::Watch
+            | Work::Wait(Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked)
+            | Work::Inquiry(_) => false,
         }
     }
 
@@ -124,13 +140,20 @@ impl Proxy {
     #[inline]
     fn reply(&mut self, id: PipeId, reply: &[u8]) {
         let Some(pipe) = self.pipes.get_mut(id) else { return };
+        if let Some(Ticket { work: Work::Block(block), .. }) = pipe.tickets.front()
+            && reply.first() != Some(&b'>')
+        {
+            let block = *block;
+            return self.block_reply(id, block, reply);
+        }
         if !pipe.midway {
             match reply.first() {
                 Some(b'>') => return, // a push that nobody asked for
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver && matches!(judged, Some(Work::Whole | Work::Part { .. }))
+                    if verdict != Verdict::Deliver
+                        && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
                     {
                         return self.redirect(id, verdict);
                     }
@@ -151,12 +174,15 @@ impl Proxy {
                 self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
             }
             Work::Whole => self.deliver_whole(&ticket, reply),
-            Work::Part { merge, part } => self.merge_part(merge, part, reply),
+            Work::Part { merge, part } | Work::Errand { merge, part } => self.merge_part(merge, part, reply),
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => self.let_go(id),
             Work::Wait(step) => self.waited(id, &ticket, step, reply, midway),
             Work::Probe => self.probed(id, &ticket, reply),
+            Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
+            Work::Watch => self.watched(id, &ticket, reply),
+            Work::Block(_) => {} // they went their way above
         }
     }
 

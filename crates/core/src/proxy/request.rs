@@ -3,14 +3,12 @@
 use super::forward::Admit;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Access, Command, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup};
+use crate::command::{Command, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 
 /// A piece of a request above which a client's buffer is filled by exact reservation.
 const RESERVE: u64 = 64 * 1024;
-/// How long after a refused MULTI what comes may have been pipelined behind it (microseconds).
-const PIPELINED: u64 = 100_000;
 
 impl Proxy {
     /// Bytes came from a client.
@@ -143,12 +141,15 @@ impl Proxy {
 
     /// One whole request.
     fn request(&mut self, id: SessionId, frame: &[u8], args: &Args<'_>) -> Admit {
+        if self.sessions.get(id).is_some_and(|session| session.extra.is_some()) && !self.run_rest(id) {
+            return Admit::Stopped; // the reply of its EXEC is not whole yet
+        }
         let sub = (args.len() > 1).then(|| args.get(1));
         let command = match lookup(args.get(0), sub) {
             Lookup::Found(command) => command,
             Lookup::UnknownSubcommand(container) => {
                 let container = container.to_ascii_uppercase();
-                return self.refuse(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
+                return self.reject(id, &ErrorReply::UnknownSubcommand(args.get(1), &container));
             }
             // `networking.c`, securityWarningCommand: a browser was made to speak to us.
             Lookup::Unknown if is_http(args.get(0)) => {
@@ -161,11 +162,14 @@ impl Proxy {
             }
             Lookup::Unknown => {
                 let shown: Vec<&[u8]> = args.iter().skip(1).take(20).collect();
-                return self.refuse(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
+                return self.reject(id, &ErrorReply::UnknownCommand(args.get(0), &shown));
             }
         };
         if !arity_ok(command, args.len()) {
-            return self.refuse(id, &ErrorReply::Arity(command.name));
+            return match command.name {
+                "exec" => self.exec_misspelt(id),
+                name => self.reject(id, &ErrorReply::Arity(name)),
+            };
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         session.last_command = command.name;
@@ -173,67 +177,42 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
+        if let Some(admit) = self.at_gate(id, command, args) {
+            return admit;
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
         {
             return admit;
         }
-        if self.sessions.get(id).is_some_and(|session| session.refused_multi.is_some()) {
-            return self.after_refused_multi(id, command, frame, args);
-        }
         self.route(id, command, frame, args)
     }
 
-    /// MULTI was refused, and what was pipelined behind it must not be executed one by one: it is refused up to EXEC.
-    /// A client that sends something else later had not pipelined; its connection starts anew.
-    fn after_refused_multi(
+    /// Sends a request the way that its row says.
+    pub(super) fn route(
         &mut self,
         id: SessionId,
         command: &'static Command,
         frame: &[u8],
         args: &Args<'_>,
     ) -> Admit {
-        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
-        let since = session.refused_multi.unwrap_or_default();
-        match command.name {
-            "exec" | "discard" => {
-                session.refused_multi = None;
-                self.refuse(id, &ErrorReply::ExecAbort)
-            }
-            "quit" | "reset" => {
-                session.refused_multi = None;
-                self.route(id, command, frame, args)
-            }
-            _ if self.now.steady.saturating_sub(since) > PIPELINED => {
-                self.refuse_and_close(id, &ErrorReply::NotYet("multi"));
-                Admit::Yes
-            }
-            _ => self.refuse(id, &ErrorReply::NotYet("multi")),
-        }
-    }
-
-    /// Sends a request the way that its row says.
-    fn route(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
         match command.treat {
             Treat::Slot if block_option(command, args).is_some() => {
                 self.block(id, command, Timeout::Option, frame, args)
             }
             Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
-            Treat::AnyPrimary => self.forward(id, 0, frame, Access::Admin),
+            Treat::AnyPrimary => self.forward(id, 0, frame, command.access),
+            Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
-            Treat::Every(fold) => self.every(id, command, fold, frame),
+            Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::Settings => self.settings(id, command, frame, args),
             Treat::Blocking(timeout) => self.block(id, command, timeout, frame, args),
             Treat::Confirm => self.confirm(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
-            Treat::Later if command.name == "multi" => {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.refused_multi = Some(self.now.steady);
-                }
-                self.refuse(id, &ErrorReply::NotYet(command.name))
-            }
             // What follows it would be answered, or not, against what the client expects.
             Treat::Later if command.name == "client|reply" => {
                 self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
@@ -266,6 +245,19 @@ impl Proxy {
         write(&mut Writer::new(&mut reply, proto));
         self.deliver(id, seq, self.now.steady, &reply, End::Yes);
         self.scratch = reply;
+        Admit::Yes
+    }
+
+    /// Answers with a reply that is there already, in its turn.
+    pub(super) fn pass_on(&mut self, id: SessionId, reply: &[u8]) -> Admit {
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if let Some(stop) = super::forward::full(session) {
+            session.stop = Some(stop);
+            return Admit::Stopped;
+        }
+        let seq = session.admit();
+        self.counts[Metric::Errors as usize] += u64::from(reply.first() == Some(&b'-'));
+        self.deliver(id, seq, self.now.steady, reply, End::Yes);
         Admit::Yes
     }
 

@@ -3,7 +3,9 @@
 use super::PipeId;
 use super::blocking::Waiting;
 use super::buffer::{Pool, Queue};
+use super::inquiry::Inquiry;
 use super::stream::Stream;
+use super::transaction::Transaction;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
@@ -34,6 +36,8 @@ pub(crate) enum Stop {
     Stream,
     /// Until its blocking command is answered.
     Blocked,
+    /// Until a node has answered what the next request depends on.
+    Inquiry,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -79,8 +83,6 @@ pub struct Session {
     /// Which groups of slots it wrote to, and since when: see `blocking::confirm`.
     pub(crate) wrote: u64,
     pub(crate) wrote_since: u64,
-    /// When a MULTI of it was refused, until its EXEC.
-    pub(crate) refused_multi: Option<u64>,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -99,6 +101,8 @@ pub struct Session {
 /// What a client said of itself.
 #[derive(Debug, Default)]
 pub(crate) struct About {
+    /// The user that it logged in as, where that is not `default`.
+    pub(crate) user: Vec<u8>,
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
@@ -110,6 +114,30 @@ pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
     pub(crate) waiting: Option<Waiting>,
+    /// Where the array ends that is being answered element by element.
+    array: Option<ArrayEnd>,
+    pub(crate) transaction: Transaction,
+    pub(crate) inquiry: Inquiry,
+}
+
+/// Which reply is the last element of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ArrayEnd {
+    /// One that is not asked for yet.
+    Open,
+    /// The one before this sequence number.
+    Before(u32),
+}
+
+impl Extra {
+    /// Whether nothing of it is in use.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+            && self.array.is_none()
+            && self.transaction.is_empty()
+            && self.inquiry.is_none()
+            && self.waiting.is_none()
+    }
 }
 
 /// Replies that came before their turn.
@@ -160,7 +188,6 @@ impl Session {
             ended: false,
             wrote: 0,
             wrote_since: 0,
-            refused_multi: None,
             next: 0,
             head: 0,
             out: Queue::default(),
@@ -185,6 +212,18 @@ impl Session {
         let seq = self.next;
         self.next = self.next.wrapping_add(1);
         seq
+    }
+
+    /// The place in the reply order that the next request will get.
+    pub(crate) fn upcoming(&self) -> u32 {
+        self.next
+    }
+
+    /// Lets go of `extra` when there is nothing in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
     }
 
     /// Whether the reply of this request is the next that the client expects.
@@ -233,20 +272,32 @@ impl Session {
         self.extra.as_ref().map_or(0, |extra| extra.messages.len())
     }
 
-    /// A reply that was passed on in pieces is whole: messages that came meanwhile may follow.
-    fn end_reply(&mut self, pool: &mut Pool) {
-        self.mid_reply = false;
-        if let Some(extra) = &mut self.extra
-            && !extra.messages.is_empty()
-        {
-            self.out.push(&std::mem::take(&mut extra.messages), pool);
-        }
+    /// The next replies are the header of an array and its elements: no message may come between them.
+    pub(crate) fn begin_array(&mut self) {
+        self.extra.get_or_insert_default().array = Some(ArrayEnd::Open);
+        self.mid_reply = true;
     }
 
-    /// Drops what is kept for few clients once nothing is in it.
-    pub(crate) fn shed_extra(&mut self) {
-        if self.extra.as_ref().is_some_and(|extra| extra.messages.is_empty() && extra.waiting.is_none()) {
-            self.extra = None;
+    /// All elements of the array are asked for.
+    pub(crate) fn end_array(&mut self, pool: &mut Pool) {
+        self.extra.get_or_insert_default().array = Some(ArrayEnd::Before(self.next));
+        self.end_reply(pool);
+    }
+
+    /// A reply that was passed on in pieces is whole: messages that came meanwhile may follow.
+    fn end_reply(&mut self, pool: &mut Pool) {
+        let Some(extra) = &mut self.extra else {
+            self.mid_reply = false;
+            return;
+        };
+        match extra.array {
+            Some(ArrayEnd::Open) => return,
+            Some(ArrayEnd::Before(seq)) if self.head != seq => return,
+            Some(ArrayEnd::Before(_)) | None => extra.array = None,
+        }
+        self.mid_reply = false;
+        if !extra.messages.is_empty() {
+            self.out.push(&std::mem::take(&mut extra.messages), pool);
         }
     }
 
@@ -276,6 +327,9 @@ impl Session {
             }
             self.stash.entries.pop_front();
             self.head = self.head.wrapping_add(1);
+            if self.mid_reply {
+                self.end_reply(pool);
+            }
         }
         self.stash.shrink(pool);
     }

@@ -6,14 +6,10 @@ use super::pipe::{Resend, Ticket, Work};
 use super::trunk::TrunkId;
 use super::upstream::Way;
 use super::{MergeId, Proxy, SessionId};
-use crate::command::{Access, Command, Fold, Split};
+use crate::command::{Access, Command, Split};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Proto, Writer};
-use crate::topology::{SLOTS, slot};
-
-/// RANDOMKEY and DBSIZE as they are sent.
-const RANDOMKEY: &[u8] = b"*1\r\n$9\r\nRANDOMKEY\r\n";
-const DBSIZE: &[u8] = b"*1\r\n$6\r\nDBSIZE\r\n";
+use crate::topology::slot;
 
 impl Proxy {
     /// MGET, MSET, DEL, UNLINK, EXISTS, TOUCH: one request a slot, one reply. Where all keys are in one slot the
@@ -96,51 +92,8 @@ impl Proxy {
         }
     }
 
-    /// The same request to every primary.
-    pub(super) fn every(
-        &mut self,
-        id: SessionId,
-        command: &'static Command,
-        fold: Fold,
-        frame: &[u8],
-    ) -> Admit {
-        let primaries = self.topology.primaries();
-        if primaries.is_empty() {
-            self.learn();
-            let error = ErrorReply::Unavailable {
-                slot: None,
-                node: "no node",
-                waited_ms: 0,
-                because: "no node answered yet",
-            };
-            return self.refuse(id, &error);
-        }
-        let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
-        if primaries.iter().any(|(_, lowest)| self.is_crowded(id, *lowest, trunk)) {
-            return Admit::Stopped;
-        }
-        let frames: &[&[u8]] = if fold == Fold::Weighted { &[RANDOMKEY, DBSIZE] } else { &[frame] };
-        let parts = primaries.len() * frames.len();
-        let (policy, resend) = (Policy::Every(fold), resend(command.access));
-        let Some((merge, ticket)) = self.begin_merge(id, policy, resend, parts) else {
-            return Admit::Yes;
-        };
-        if command.access == Access::Write
-            && let Some(session) = self.sessions.get_mut(id)
-        {
-            (0..64).for_each(|group| session.note_write(group * (SLOTS / 64), self.now.steady));
-        }
-        for (place, (_, lowest)) in primaries.into_iter().enumerate() {
-            for (at, frame) in frames.iter().enumerate() {
-                let work = Work::Part { merge, part: (place * frames.len() + at) as u32 };
-                self.dispatch(Ticket { slot: lowest, work, ..ticket }, frame);
-            }
-        }
-        Admit::Yes
-    }
-
     /// Whether the client has to wait for room on the way to a slot: one request can have thousands of parts.
-    fn is_crowded(&mut self, id: SessionId, slot: u16, trunk: TrunkId) -> bool {
+    pub(super) fn is_crowded(&mut self, id: SessionId, slot: u16, trunk: TrunkId) -> bool {
         match self.way(slot, trunk) {
             Way::Pipe(pipe) => self.waits_for_room(id, pipe),
             Way::Later(_) => false,

@@ -63,6 +63,9 @@ impl Proxy {
         rest: &[u8],
         spans: &mut Vec<Span>,
     ) -> Option<usize> {
+        if self.is_queueing(id) {
+            return None; // it is kept with the rest of its transaction
+        }
         let session = self.sessions.get_mut(id).filter(|session| session.known == Known::Yes)?;
         let ahead = RequestReader::ahead(rest, spans, &Limits::SERVER)?;
         let args = Args::new(rest, spans);

@@ -15,9 +15,11 @@ const LINGER: u64 = 10_000_000;
 
 /// A user of the servers.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
-    pub(crate) user: Vec<u8>,
-    pub(crate) password: Vec<u8>,
+pub struct Login {
+    /// Its name.
+    pub user: Vec<u8>,
+    /// One of its passwords.
+    pub password: Vec<u8>,
 }
 
 impl std::fmt::Debug for Login {
@@ -33,6 +35,8 @@ pub(crate) enum Tenancy {
     Shared,
     /// This client's alone.
     Of(SessionId),
+    /// For errands of clients with the same protocol and user.
+    Aside,
 }
 
 #[derive(Debug)]
@@ -55,24 +59,48 @@ impl Trunk {
     pub(crate) fn new(proto: Proto, login: Option<Login>, tenancy: Tenancy) -> Self {
         Trunk { proto, login, tenancy, prelude: Vec::new(), pipes: Vec::new(), members: 0, left: 0 }
     }
+
+    /// Whether any client belongs to it.
+    pub(crate) fn has_members(&self) -> bool {
+        self.members > 0
+    }
 }
 
 /// Which trunk.
 pub(crate) type TrunkId = super::arena::Id<Trunk>;
 
 impl Proxy {
-    /// The trunk that all clients with this protocol and user share.
+    /// The trunk that all clients with this protocol and user share, whichever of the user's passwords they gave: a
+    /// server too asks for it only once.
     pub(super) fn shared_trunk(&mut self, proto: Proto, login: Option<&Login>) -> TrunkId {
         if login.is_none() {
             return self.base[proto.index()];
         }
-        let found = self.trunks.iter().find(|(_, trunk)| {
-            trunk.proto == proto && trunk.login.as_ref() == login && trunk.tenancy == Tenancy::Shared
-        });
-        match found {
-            Some((id, _)) => id,
-            None => self.new_trunk(Trunk::new(proto, login.cloned(), Tenancy::Shared)),
+        let user = login.map(|login| &login.user);
+        let same = |trunk: &Trunk| trunk.login.as_ref().map(|login| &login.user) == user;
+        let found = self
+            .trunks
+            .iter()
+            .find(|(_, trunk)| trunk.proto == proto && same(trunk) && trunk.tenancy == Tenancy::Shared);
+        let Some(id) = found.map(|(id, _)| id) else {
+            return self.new_trunk(Trunk::new(proto, login.cloned(), Tenancy::Shared));
+        };
+        if let Some(trunk) = self.trunks.get_mut(id) {
+            trunk.login = login.cloned(); // the password that was right last
         }
+        id
+    }
+
+    /// The trunk for errands beside another one: the same protocol and user. It ends some time after its last use.
+    pub(super) fn aside_trunk(&mut self, of: TrunkId) -> Option<TrunkId> {
+        let of = self.trunks.get(of)?;
+        let (proto, login, now) = (of.proto, of.login.clone(), self.now.steady);
+        let fits =
+            |trunk: &Trunk| trunk.tenancy == Tenancy::Aside && trunk.proto == proto && trunk.login == login;
+        let found = self.trunks.iter().find(|(_, trunk)| fits(trunk)).map(|(id, _)| id);
+        let id = found.unwrap_or_else(|| self.new_trunk(Trunk::new(proto, login, Tenancy::Aside)));
+        self.trunks.get_mut(id)?.left = now;
+        Some(id)
     }
 
     /// Adds a trunk; it connects where it is used.
@@ -111,10 +139,15 @@ impl Proxy {
         let ended: Vec<TrunkId> = self
             .trunks
             .iter()
-            .filter(|(id, trunk)| !self.base.contains(id) && idle(trunk))
+            .filter(|(id, trunk)| !self.base.contains(id) && *id != self.door && idle(trunk))
             .map(|(id, _)| id)
             .collect();
         ended.into_iter().for_each(|id| self.end_trunk(id));
+    }
+
+    /// Who is logged in on a trunk's connections, where that is not the gateway itself.
+    pub(super) fn login_of(&self, trunk: TrunkId) -> Option<&Login> {
+        self.trunks.get(trunk)?.login.as_ref()
     }
 
     fn end_trunk(&mut self, id: TrunkId) {

@@ -122,6 +122,9 @@ impl Proxy {
         let Some(addr) = self.pipes.get(id).map(|pipe| pipe.addr) else { return };
         if reply.first() == Some(&b'-') {
             let why = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
+            if reply.starts_with(b"-WRONGPASS") && self.shut_out(id, &why) {
+                return;
+            }
             if self.links.get(&addr).is_none_or(|link| link.why != why) {
                 self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
             }
@@ -249,15 +252,20 @@ impl Proxy {
     /// owes will not come. One that still owns slots may just be busy.
     pub(super) fn abandon_deposed(&mut self) {
         let now = self.now.steady;
-        let silent = |pipe: &Pipe| {
-            let oldest = pipe.tickets.front().map(|ticket| ticket.born);
-            oldest.is_some_and(|oldest| pipe.heard.max(oldest) + SILENCE < now)
+        let deposed = |pipe: &Pipe| {
+            let oldest = pipe.tickets.front().filter(|_| pipe.stalled_by.is_none())?;
+            let since = pipe.heard.max(oldest.born);
+            if matches!(oldest.work, Work::Errand { .. }) {
+                (since + self.settings.hold < now).then_some("it does not answer")
+            } else {
+                (since + SILENCE < now && !self.primaries.contains(&pipe.addr))
+                    .then_some("it was replaced by a failover and does not answer")
+            }
         };
-        let deposed = |pipe: &Pipe| silent(pipe) && !self.primaries.contains(&pipe.addr);
-        let lost = self.pipes.iter().filter(|(_, pipe)| pipe.stalled_by.is_none() && deposed(pipe));
-        let lost: Vec<PipeId> = lost.map(|(id, _)| id).collect();
-        for id in lost {
-            self.lose_pipe(id, "it was replaced by a failover and does not answer");
+        let lost = self.pipes.iter().filter_map(|(id, pipe)| deposed(pipe).map(|why| (id, why)));
+        let lost: Vec<(PipeId, &str)> = lost.collect();
+        for (id, why) in lost {
+            self.lose_pipe(id, why);
         }
     }
 

@@ -64,6 +64,10 @@ pub enum ErrorReply<'a> {
     NoAuth,
     /// Wrong user name or password.
     WrongPass,
+    /// A user may not do this: the text of a node's ACL DRYRUN.
+    NoPerm(&'a [u8]),
+    /// A user may not use this command (lower-case full name).
+    NoPermCommand(&'a str),
     /// AUTH without a password being set.
     AuthNotNeeded,
     /// HELLO with a version other than 2 or 3.
@@ -80,6 +84,15 @@ pub enum ErrorReply<'a> {
     HelloSyntax(&'a [u8]),
     /// SELECT of a database that the cluster does not have.
     DbIndex,
+    /// A slot that does not exist.
+    InvalidSlot,
+    /// A node id that the one node does not have.
+    UnknownNode(&'a [u8]),
+    /// EVENKEEL NODE: nothing, or more than one node, is called so.
+    NoSuchNode,
+    ManySuchNodes,
+    /// CONFIG SET of something by which evenkeel itself lives.
+    OwnSetting(&'a str),
     /// A SCAN cursor that is no number.
     Cursor,
     /// CLIENT SETNAME with a space or control character.
@@ -90,6 +103,22 @@ pub enum ErrorReply<'a> {
     ClientInfoValue(&'a str),
     /// EXEC of a transaction that was refused.
     ExecAbort,
+    /// EXEC of a transaction of which the node refused a command: the node's words.
+    ExecAbortBecause(&'a str),
+    /// EXEC with arguments.
+    ExecArity,
+    /// MULTI inside of MULTI.
+    NestedMulti,
+    /// WATCH inside of MULTI.
+    WatchInMulti,
+    /// EXEC or DISCARD without MULTI.
+    WithoutMulti(&'a str),
+    /// A transaction holds more bytes than it may.
+    QueueFull {
+        limit: u64,
+    },
+    /// A command that needs a node behind FLUSHALL in one transaction.
+    BehindFlush,
     /// CLIENT LIST TYPE of something that no client is.
     ClientType(&'a [u8]),
     /// CLIENT LIST ID of something that is no number.
@@ -99,23 +128,43 @@ pub enum ErrorReply<'a> {
     /// A command that the gateway refuses: what to do instead.
     Refused(&'a str),
     /// The hold time is over: slot, node and seconds waited, and the last reason.
-    Unavailable { slot: Option<u16>, node: &'a str, waited_ms: u64, because: &'a str },
+    Unavailable {
+        slot: Option<u16>,
+        node: &'a str,
+        waited_ms: u64,
+        because: &'a str,
+    },
     /// The hold buffer is full.
-    HoldFull { slot: Option<u16>, node: &'a str },
+    HoldFull {
+        slot: Option<u16>,
+        node: &'a str,
+    },
     /// A write was sent and its connection was lost.
-    Uncertain { node: &'a str },
+    Uncertain {
+        node: &'a str,
+    },
     /// A write of keys in several slots was done in some of them and could not be done in others.
     Partly,
     /// The connection broke while a large request was being streamed; nothing was applied.
-    StreamBroken { node: &'a str },
+    StreamBroken {
+        node: &'a str,
+    },
     /// A request that cannot be streamed is larger than the gateway collects.
-    TooLarge { limit: u64 },
+    TooLarge {
+        limit: u64,
+    },
     /// The merged reply of all nodes is larger than the gateway collects.
-    MergedTooLarge { limit: u64 },
+    MergedTooLarge {
+        limit: u64,
+    },
     /// A node answered a fan-out with something that it never should.
-    BadMerge { node: &'a str },
+    BadMerge {
+        node: &'a str,
+    },
     /// Too many clients have a connection of their own already.
-    TooManyWait { limit: usize },
+    TooManyWait {
+        limit: usize,
+    },
     /// A wait that was ended by CLIENT UNBLOCK … ERROR.
     Unblocked,
     /// CLIENT UNBLOCK with a reason that there is not.
@@ -130,15 +179,18 @@ impl fmt::Display for ErrorReply<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             ErrorReply::Protocol(error) => write!(out, "ERR {error}"),
-            ErrorReply::UnknownCommand(name, args) => unknown_command(out, name, args),
-            ErrorReply::UnknownSubcommand(sub, container) => {
-                write!(out, "ERR unknown subcommand '{:.128}'. Try {container} HELP.", Printable(sub))
+            ErrorReply::UnknownCommand(..) | ErrorReply::UnknownSubcommand(..) => {
+                out.write_str(&String::from_utf8_lossy(&self.line()))
             }
             ErrorReply::Arity(name) => write!(out, "ERR wrong number of arguments for '{name}' command"),
             ErrorReply::CrossSlot => out.write_str("CROSSSLOT Keys in request don't hash to the same slot"),
             ErrorReply::NoAuth => out.write_str("NOAUTH Authentication required."),
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
+            }
+            ErrorReply::NoPerm(said) => no_permission(out, said),
+            ErrorReply::NoPermCommand(name) => {
+                write!(out, "NOPERM this user has no permissions to run the '{name}' command")
             }
             ErrorReply::AuthNotNeeded => out.write_str(
                 "ERR AUTH <password> called without any password configured for the default user. \
@@ -159,6 +211,8 @@ impl fmt::Display for ErrorReply<'_> {
                 write!(out, "ERR Syntax error in HELLO option '{:.128}'", Printable(option))
             }
             ErrorReply::DbIndex => out.write_str("ERR DB index is out of range"),
+            ErrorReply::InvalidSlot => out.write_str("ERR Invalid slot"),
+            ErrorReply::UnknownNode(id) => write!(out, "ERR Unknown node {:.128}", Printable(id)),
             ErrorReply::Cursor => out.write_str("ERR invalid cursor"),
             ErrorReply::ClientName => {
                 out.write_str("ERR Client names cannot contain spaces, newlines or special characters.")
@@ -179,6 +233,15 @@ impl fmt::Display for ErrorReply<'_> {
                 out,
                 "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {container} HELP."
             ),
+            ErrorReply::ExecAbortBecause(because) => {
+                write!(out, "EXECABORT Transaction discarded because of: {because}")
+            }
+            ErrorReply::ExecArity => out.write_str(
+                "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
+            ),
+            ErrorReply::NestedMulti => out.write_str("ERR MULTI calls can not be nested"),
+            ErrorReply::WatchInMulti => out.write_str("ERR WATCH inside MULTI is not allowed"),
+            ErrorReply::WithoutMulti(name) => write!(out, "ERR {name} without MULTI"),
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
             _ => self.own_words(out),
         }
@@ -186,12 +249,45 @@ impl fmt::Display for ErrorReply<'_> {
 }
 
 impl ErrorReply<'_> {
+    /// The line without `-` and CRLF, with the client's own bytes in it as the server shows them: any but CR and LF, up
+    /// to the first NUL. `Display` can show text only.
+    pub fn line(&self) -> Vec<u8> {
+        match *self {
+            ErrorReply::UnknownCommand(name, args) => unknown_command(name, args),
+            ErrorReply::UnknownSubcommand(sub, container) => {
+                let end = format!("'. Try {container} HELP.");
+                [b"ERR unknown subcommand '", shown_bytes(sub, 128).as_slice(), end.as_bytes()].concat()
+            }
+            _ => self.to_string().into_bytes(),
+        }
+    }
+
     /// Errors that only a gateway can have, in our words: what, where, and what to do.
     fn own_words(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             ErrorReply::NotYet(name) => {
                 write!(out, "ERR evenkeel: '{name}' is not supported through the gateway yet")
             }
+            ErrorReply::NoSuchNode => out.write_str(
+                "ERR evenkeel: no node has this address, port or id (or start of an id, of 4 digits at least); EVENKEEL \
+                 NODES lists them",
+            ),
+            ErrorReply::ManySuchNodes => out
+                .write_str("ERR evenkeel: more than one node is called so; give the whole address or id (EVENKEEL NODES)"),
+            ErrorReply::OwnSetting(name) => write!(
+                out,
+                "ERR evenkeel: '{name}' is evenkeel's own: set it in evenkeel.toml, or on one node with EVENKEEL NODE \
+                 <node> CONFIG SET {name} …"
+            ),
+            ErrorReply::QueueFull { limit } => write!(
+                out,
+                "ERR evenkeel: a transaction may hold {limit} bytes, and all of them together four times as much; \
+                 split it"
+            ),
+            ErrorReply::BehindFlush => out.write_str(
+                "ERR evenkeel: behind FLUSHALL or FLUSHDB a transaction takes no command for a node: all nodes are \
+                 flushed after its other commands",
+            ),
             ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
             ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(
                 out,
@@ -244,18 +340,43 @@ impl ErrorReply<'_> {
 }
 
 /// `server.c`, `processCommand`: the name and the first arguments, 128 bytes of each list at most.
-fn unknown_command(out: &mut fmt::Formatter<'_>, name: &[u8], args: &[&[u8]]) -> fmt::Result {
-    write!(out, "ERR unknown command '{:.128}', with args beginning with: ", Printable(name))?;
+fn unknown_command(name: &[u8], args: &[&[u8]]) -> Vec<u8> {
+    let mut line = b"ERR unknown command '".to_vec();
+    line.extend_from_slice(&shown_bytes(name, 128));
+    line.extend_from_slice(b"', with args beginning with: ");
     let mut room = 128usize;
     for arg in args {
         if room == 0 {
             break;
         }
-        let shown = arg.len().min(room);
-        write!(out, "'{}' ", Printable(&arg[..shown]))?;
-        room = room.saturating_sub(shown + 3);
+        let shown = shown_bytes(arg, room);
+        room = room.saturating_sub(shown.len() + 3);
+        line.push(b'\'');
+        line.extend_from_slice(&shown);
+        line.extend_from_slice(b"' ");
     }
-    Ok(())
+    line
+}
+
+/// Bytes of a client as the server prints them into an error: as a C string, CR and LF as spaces.
+fn shown_bytes(bytes: &[u8], most: usize) -> Vec<u8> {
+    let text = bytes.iter().take(most).take_while(|byte| **byte != 0);
+    text.map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
+}
+
+/// ACL DRYRUN names the key or channel that is refused, the command itself does not (`acl.c`: `getAclErrorMessage`).
+fn no_permission(out: &mut fmt::Formatter<'_>, said: &[u8]) -> fmt::Result {
+    let text = Printable(said).to_string();
+    let text = text.strip_prefix("This user").map_or(text.clone(), |rest| format!("this user{rest}"));
+    match text.split_once(" to access the '") {
+        Some((who, what)) if what.ends_with("' key") => {
+            write!(out, "NOPERM {who} to access one of the keys used as arguments")
+        }
+        Some((who, what)) if what.ends_with("' channel") => {
+            write!(out, "NOPERM {who} to access one of the channels used as arguments")
+        }
+        Some(_) | None => write!(out, "NOPERM {text}"),
+    }
 }
 
 /// Bytes of a client as text that cannot break a reply line: CR and LF become spaces, as the server does it.
@@ -294,5 +415,13 @@ mod tests {
         let text = ErrorReply::UnknownCommand(b"fo\r\no", &[b"a", &long, b"c"]).to_string();
         assert!(text.starts_with("ERR unknown command 'fo  o', with args beginning with: 'a' 'xxx"));
         assert!(text.len() < 400 && !text.contains('\n'));
+    }
+
+    #[test]
+    fn bytes_are_shown_as_the_server_shows_them() {
+        let line = ErrorReply::UnknownCommand(b"f\xffo\0x", &[b"a\0b", b"c\xffd", b"e\nf"]).line();
+        assert_eq!(line, b"ERR unknown command 'f\xffo', with args beginning with: 'a' 'c\xffd' 'e f' ");
+        let line = ErrorReply::UnknownSubcommand(b"f\xff\0o", "CLIENT").line();
+        assert_eq!(line, b"ERR unknown subcommand 'f\xff'. Try CLIENT HELP.");
     }
 }

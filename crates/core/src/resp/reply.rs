@@ -162,20 +162,22 @@ fn length(text: &[u8]) -> Result<Option<u64>, ProtocolError> {
     }
 }
 
-/// The elements of one whole array, set or push, as slices that are whole replies themselves.
+/// The elements of one whole array, set, push or map (keys and values in turn), as slices that are whole replies
+/// themselves.
 pub struct Elements<'a> {
     rest: &'a [u8],
     left: u64,
 }
 
 impl<'a> Elements<'a> {
-    /// Elements of `reply`, a whole reply; `None` when it is not an array, set or push.
+    /// Elements of `reply`, a whole reply; `None` when it is not one of these.
     pub fn of(reply: &'a [u8]) -> Option<Self> {
         let (kind, text, next) = header(reply, 0).ok()??;
         match kind {
             b'*' | b'~' | b'>' => {
                 Some(Elements { rest: &reply[next..], left: length(text).ok()?.unwrap_or(0) })
             }
+            b'%' => Some(Elements { rest: &reply[next..], left: 2 * length(text).ok()?.unwrap_or(0) }),
             _ => None,
         }
     }
@@ -297,6 +299,8 @@ mod tests {
         let parts: Vec<&[u8]> =
             Elements::of(b"*3\r\n$1\r\na\r\n*1\r\n:1\r\n$-1\r\n").expect("an array").collect();
         assert_eq!(parts, [b"$1\r\na\r\n".as_slice(), b"*1\r\n:1\r\n", b"$-1\r\n"]);
+        let map: Vec<&[u8]> = Elements::of(b"%1\r\n+a\r\n:1\r\n").expect("a map").collect();
+        assert_eq!(map, [b"+a\r\n".as_slice(), b":1\r\n"]);
         assert!(Elements::of(b"+OK\r\n").is_none());
     }
 

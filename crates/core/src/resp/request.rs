@@ -32,10 +32,11 @@ pub enum Unauthenticated {
 }
 
 impl Limits {
-    /// The server's limits: 64 KiB lines, 1024 * 1024 arguments, 512 MiB an argument.
+    /// The server's limits: 64 KiB lines, as many arguments as a C `int` counts, 512 MiB an argument. What of it is
+    /// collected in memory is the caller's to bound.
     pub const SERVER: Limits = Limits {
         line: 64 * 1024,
-        args: 1024 * 1024,
+        args: i32::MAX as u32,
         bulk: 512 * 1024 * 1024,
         unauthenticated: Unauthenticated::No,
     };
@@ -311,7 +312,7 @@ mod tests {
     fn bad_bytes_get_the_servers_words() {
         let long = [b"*".as_slice(), &[b'1'; 70_000]].concat();
         let cases: [(&[u8], &str); 9] = [
-            (b"*2097152\r\n", "Protocol error: invalid multibulk length"),
+            (b"*2147483648\r\n", "Protocol error: invalid multibulk length"),
             (b"*x\r\n", "Protocol error: invalid multibulk length"),
             (b"*1\r\n+PING\r\n", "Protocol error: expected '$', got '+'"),
             (b"*1\r\n\r\n", "Protocol error: expected '$', got ' '"),

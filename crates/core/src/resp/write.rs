@@ -95,9 +95,29 @@ impl<'a> Writer<'a> {
         });
     }
 
+    /// No array: `_` in RESP3, the null array in RESP2.
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(match self.proto {
+            Proto::Two => b"*-1\r\n",
+            Proto::Three => b"_\r\n",
+        });
+    }
+
     /// An error line.
     pub fn error(&mut self, text: impl Display) {
         write!(self.out, "-{text}\r\n").expect("writing to memory does not fail");
+    }
+
+    /// A whole value as it came from a node.
+    pub fn raw(&mut self, value: &[u8]) {
+        self.out.extend_from_slice(value);
+    }
+
+    /// An error line of bytes that need not be text; it holds no CR and LF.
+    pub fn error_line(&mut self, line: &[u8]) {
+        self.out.push(b'-');
+        self.out.extend_from_slice(line);
+        self.out.extend_from_slice(b"\r\n");
     }
 
     /// A request: an array of bulk strings.

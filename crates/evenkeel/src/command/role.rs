@@ -1,6 +1,5 @@
 //! `evenkeel run`: one role in this process, in the foreground.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use evenkeel_control::engine::Lifetime;
@@ -12,6 +11,7 @@ use super::Outcome;
 use crate::cli::{Role, RunArgs};
 use crate::run::{self, Parts, Service};
 use crate::say::{complain, say};
+use crate::secret::secret;
 
 pub(crate) fn role(args: &RunArgs) -> Outcome {
     match args.role {
@@ -66,16 +66,5 @@ fn refuse(options: &[(&str, bool)], roles: &str) -> Result<(), String> {
     match options.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(format!("{name} is an option of --role {roles} only")),
         None => Ok(()),
-    }
-}
-
-/// A password from a file, so that it never stands on a command line.
-fn secret(file: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let password = text.lines().next().unwrap_or_default().to_owned();
-    if password.is_empty() {
-        Err(format!("{} is empty, expected a password in its first line", file.display()))
-    } else {
-        Ok(password)
     }
 }

@@ -14,7 +14,7 @@
 
 use std::fmt::Write;
 
-use super::units;
+use crate::units;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 330.0;

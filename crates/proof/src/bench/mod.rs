@@ -14,14 +14,12 @@ mod crew;
 mod drive;
 mod files;
 mod keys;
-mod machine;
 mod page;
 mod progress;
 mod report;
 mod sweep;
 mod tally;
 mod target;
-mod units;
 
 use std::io;
 use std::path::PathBuf;
@@ -33,13 +31,13 @@ use std::time::Instant;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::machine::Machine;
 pub use args::Args;
 use args::{Afterwards, Output, Plan};
 use crew::Crew;
 use drive::Stop;
 use files::{Clock, Files};
 use keys::Memory;
-use machine::Machine;
 use progress::Progress;
 use report::{Arguments, Ending, Report, Target, Totals};
 use sweep::Sweep;
@@ -47,6 +45,7 @@ use target::Facts;
 
 use crate::link::{Link, Lost};
 use crate::noise::Noise;
+use crate::units;
 
 /// Why nothing could be measured, or why it had to be given up.
 #[derive(Debug, thiserror::Error)]

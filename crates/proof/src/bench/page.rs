@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::{Chart, Mark, Series, range};
 use super::report::{Ending, Figures, Latency, Report, SizeReport};
 use super::tally::Op;
-use super::units;
+use crate::units;
 
 /// The page.
 pub(crate) fn page(report: &Report) -> String {
@@ -316,11 +316,11 @@ fn circumstances(report: &Report) -> Markup {
 mod tests {
     use std::time::Duration;
 
-    use super::super::machine::Machine;
     use super::super::report::{Arguments, Measured, Target, Totals, method};
     use super::super::tally::{ByKind, Failures, empty_histogram};
     use super::super::target::Facts;
     use super::*;
+    use crate::machine::Machine;
 
     fn figures(bytes: usize, kinds: ByKind) -> Option<Figures> {
         let mut latency = empty_histogram();

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::Output;
 use super::report::Figures;
 use super::tally::Op;
-use super::units;
+use crate::units;
 
 /// The bar and the rows.
 pub(crate) struct Progress {

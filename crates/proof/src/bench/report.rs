@@ -6,9 +6,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::machine::Machine;
 use super::tally::{ByKind, Op, WRONG_VALUE, merge};
 use super::target::Facts;
+use crate::machine::Machine;
 
 /// Everything about one run.
 #[derive(Clone, Debug, Serialize)]

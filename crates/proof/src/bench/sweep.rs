@@ -14,13 +14,14 @@ use super::crew::{Crew, Note};
 use super::drive::{Phase, Stop};
 use super::files::Files;
 use super::keys::{FILL_PERCENT, Memory, Names, room};
-use super::machine::processor_seconds;
 use super::progress::Progress;
 use super::report::{Figures, Measured, SizeReport};
 use super::tally::{ByKind, Op, empty_histogram, merge};
-use super::{BenchError, target, units};
+use super::{BenchError, target};
 use crate::link::Link;
+use crate::machine::processor_seconds;
 use crate::noise::Noise;
+use crate::units;
 
 /// How often the bar is drawn.
 const DRAW: Duration = Duration::from_millis(200);

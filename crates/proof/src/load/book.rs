@@ -12,8 +12,21 @@ pub(crate) enum Judgement {
     Stale,
     /// An uncertain write took effect after a newer acknowledged one.
     Late,
+    /// Sent behind the read, by the same client. A read that was asked again may see such a write, if that one's
+    /// fate is unknown: both were on their way at the same time.
+    Early,
     /// A version that was refused, or was not yet sent.
     Impossible,
+}
+
+/// Whether the answer to a write fits what was read before it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Fit {
+    /// It does.
+    Fits,
+    /// A read that was sent before the write saw it, and yet it was no write of unknown fate.
+    SeenTooEarly,
 }
 
 /// A key whose value carries a version that only grows.
@@ -27,6 +40,8 @@ pub(crate) struct Register {
     uncertain: Vec<u64>,
     /// Uncertain versions up to this one are no longer in the list.
     forgotten: u64,
+    /// Newest version that a read saw which was sent before it; 0 for none.
+    early: u64,
 }
 
 /// Uncertain versions remembered for a key; a test that loses more writes of one key has failed anyway.
@@ -50,12 +65,30 @@ impl Register {
     }
 
     /// The write of a version was acknowledged.
-    pub(crate) fn acknowledged(&mut self, version: u64) {
+    pub(crate) fn acknowledged(&mut self, version: u64) -> Fit {
         self.known = self.known.max(version);
+        self.fit(version)
+    }
+
+    /// The write of a version was refused.
+    pub(crate) fn refused(&mut self, version: u64) -> Fit {
+        self.fit(version)
+    }
+
+    fn fit(&mut self, version: u64) -> Fit {
+        if self.early != version {
+            return Fit::Fits;
+        }
+        self.early = 0;
+        Fit::SeenTooEarly
     }
 
     /// The write of a version may or may not have been applied.
     pub(crate) fn uncertain(&mut self, version: u64) {
+        if self.early == version {
+            // it was seen: it must not go back any more
+            (self.early, self.known) = (0, self.known.max(version));
+        }
         if self.uncertain.len() == REMEMBERED {
             self.forgotten = self.uncertain.remove(0);
         }
@@ -73,6 +106,10 @@ impl Register {
                 // Seen once, it must not go back any more.
                 self.known = version;
                 Judgement::Right
+            }
+            _ if version > ceiling && version <= self.sent => {
+                self.early = self.early.max(version);
+                Judgement::Early
             }
             _ => Judgement::Impossible,
         }
@@ -160,7 +197,7 @@ mod tests {
         let mut register = Register::default();
         for _ in 0..versions {
             let version = register.next();
-            register.acknowledged(version);
+            assert_eq!(register.acknowledged(version), Fit::Fits);
         }
         register
     }
@@ -191,7 +228,7 @@ mod tests {
         let lost = register.next();
         register.uncertain(lost);
         let newer = register.next();
-        register.acknowledged(newer);
+        assert_eq!(register.acknowledged(newer), Fit::Fits);
         assert_eq!(register.read(2, 3), Judgement::Late);
         assert_eq!(register.read(1, 3), Judgement::Stale);
     }
@@ -204,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn a_read_may_see_a_later_write_only_if_that_ones_fate_is_unknown() {
+        let early = || {
+            let mut register = written(1);
+            let version = register.next();
+            assert_eq!(register.read(version, 1), Judgement::Early);
+            (register, version)
+        };
+        let (mut register, version) = early();
+        assert_eq!(register.acknowledged(version), Fit::SeenTooEarly);
+        let (mut register, version) = early();
+        assert_eq!(register.refused(version), Fit::SeenTooEarly);
+        let (mut register, version) = early();
+        register.uncertain(version);
+        assert_eq!(register.read(version, version), Judgement::Right);
+        assert_eq!(register.read(1, version), Judgement::Stale, "seen and gone");
+    }
+
+    #[test]
     fn uncertain_versions_are_bounded_and_stay_uncertain() {
         let mut register = Register::default();
         for _ in 0..REMEMBERED + 10 {
@@ -211,7 +266,7 @@ mod tests {
             register.uncertain(version);
         }
         let newest = register.next();
-        register.acknowledged(newest);
+        assert_eq!(register.acknowledged(newest), Fit::Fits);
         assert_eq!(register.uncertain.len(), REMEMBERED);
         assert_eq!(register.read(5, newest), Judgement::Late);
     }

@@ -5,14 +5,17 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::book::{Counter, Register};
-use super::judge::{Ask, Books, VERSION, Values, When};
+use super::group::{Side, Watched};
+use super::judge::{Ask, Books, Judged, VERSION, Values, When, kind_text};
+use super::list::List;
+use super::names::Names;
 use super::{LoadOptions, Signs, Verdict};
 use crate::link::{Door, Link, Lost, Turn};
 use crate::noise::Noise;
@@ -26,26 +29,35 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 /// Runs a load until it is told to stop, reads every key once more and gives the verdict.
 pub(super) fn run(
     runtime: &Runtime,
-    door: Door,
+    doors: Vec<Door>,
     run: &str,
     options: &LoadOptions,
     signs: &Arc<Signs>,
 ) -> Verdict {
     let start = Instant::now();
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let everywhere = [Vec::new()];
+    let groups = if options.groups.is_empty() { &everywhere[..] } else { &options.groups[..] };
     let value_size = options.value_size.max(2 * VERSION);
     let shared = Rc::new(Shared {
-        door,
+        doors,
         noise: Noise::new(options.seed, value_size),
         value_size,
         depth: options.pipeline.max(1),
         pause: options.pause,
         signs: Arc::clone(signs),
-        seen: RefCell::new(Seen { verdict: Verdict::default(), last_success: start }),
+        seen: RefCell::new(Seen {
+            verdict: Verdict { began_ms: began.as_millis() as u64, ..Verdict::default() },
+            last_success: start,
+            groups: groups.iter().map(|_| Watched::new(start)).collect(),
+        }),
     });
     let lanes: Vec<_> = (0..options.connections.max(1))
         .map(|place| {
             let prefix = format!("evenkeel:load:{run}:{place}:");
-            Lane::new(Rc::clone(&shared), prefix, place as u64, options.key_space.max(1))
+            let group = place % groups.len();
+            let names = Names::new(&prefix, options.key_space.max(1), &groups[group]);
+            Lane::new(Rc::clone(&shared), names, place, group)
         })
         .collect();
     LocalSet::new().block_on(runtime, async {
@@ -58,12 +70,12 @@ pub(super) fn run(
         let lanes = all(working.collect()).await;
         let now = Instant::now();
         shared.seen.borrow_mut().verdict.ran = now - start;
-        lanes.iter().for_each(|lane| shared.seen.borrow_mut().gap(lane.last_success, now));
+        lanes.iter().for_each(|lane| lane.gap(now, 0));
         let until = now + options.settle;
         let settling = lanes.into_iter().map(|mut lane| spawn_local(async move { lane.settle(until).await }));
         all(settling.collect()).await;
     });
-    shared.seen.take().verdict
+    shared.seen.take().told()
 }
 
 async fn all<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
@@ -76,7 +88,7 @@ async fn all<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
 
 /// What all connections have in common.
 struct Shared {
-    door: Door,
+    doors: Vec<Door>,
     noise: Noise,
     value_size: usize,
     depth: usize,
@@ -89,11 +101,12 @@ struct Shared {
 struct Seen {
     verdict: Verdict,
     last_success: Instant,
+    groups: Vec<Watched>,
 }
 
 impl Default for Seen {
     fn default() -> Seen {
-        Seen { verdict: Verdict::default(), last_success: Instant::now() }
+        Seen { verdict: Verdict::default(), last_success: Instant::now(), groups: Vec::new() }
     }
 }
 
@@ -103,6 +116,10 @@ impl Seen {
         self.verdict.longest_stall = self.verdict.longest_stall.max(to.saturating_duration_since(from));
         let outage = to.saturating_duration_since(self.last_success);
         self.verdict.longest_outage = self.verdict.longest_outage.max(outage);
+    }
+
+    fn told(self) -> Verdict {
+        Verdict { groups: self.groups.into_iter().map(|watched| watched.group).collect(), ..self.verdict }
     }
 }
 
@@ -116,11 +133,15 @@ struct Flight {
 /// A connection and its keys.
 struct Lane {
     shared: Rc<Shared>,
-    prefix: String,
+    names: Names,
     place: u64,
+    group: usize,
+    /// Which of the addresses it uses.
+    door: usize,
     link: Option<Link>,
     registers: Vec<Register>,
     counters: Vec<Counter>,
+    lists: Vec<List>,
     flights: VecDeque<Flight>,
     when: When,
     step: usize,
@@ -129,14 +150,19 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(shared: Rc<Shared>, prefix: String, place: u64, keys: usize) -> Lane {
+    fn new(shared: Rc<Shared>, names: Names, place: usize, group: usize) -> Lane {
+        let keys = names.registers.len();
         Lane {
             shared,
-            prefix,
-            place,
+            names,
+            place: place as u64,
+            group,
+            // where there are several addresses, every one is used from the start
+            door: place,
             link: None,
             registers: vec![Register::default(); keys],
             counters: vec![Counter::default(); keys],
+            lists: vec![List::default(); keys],
             flights: VecDeque::new(),
             when: When::Running,
             step: 0,
@@ -147,6 +173,21 @@ impl Lane {
 
     fn is_stopped(&self) -> bool {
         self.shared.signs.stop.load(Ordering::Relaxed)
+    }
+
+    fn side(&self) -> Side {
+        if self.shared.signs.marked.load(Ordering::Relaxed) { Side::After } else { Side::Before }
+    }
+
+    fn door(&self) -> &Door {
+        &self.shared.doors[self.door % self.shared.doors.len()]
+    }
+
+    /// This connection has had no right answer until now, at which it got `answered`.
+    fn gap(&self, now: Instant, answered: u64) {
+        let seen = &mut *self.shared.seen.borrow_mut();
+        seen.gap(self.last_success, now);
+        seen.groups[self.group].gap(self.side(), self.last_success, now, answered);
     }
 
     /// Loads until the stop sign, through lost connections.
@@ -166,6 +207,10 @@ impl Lane {
     async fn flow(&mut self, beat: &mut Interval) -> Result<(), Lost> {
         self.connect().await?;
         loop {
+            if self.flights.is_empty() && self.link.as_ref().is_some_and(Link::is_closed) {
+                // as a client does that looks before it sends
+                return Err(Lost::Closed);
+            }
             while !self.is_stopped() && self.flights.len() < self.shared.depth {
                 self.send_next();
             }
@@ -184,7 +229,7 @@ impl Lane {
 
     async fn connect(&mut self) -> Result<(), Lost> {
         if self.link.is_none() {
-            self.link = Some(Link::open(&self.shared.door, self.shared.value_size).await?);
+            self.link = Some(Link::open(self.door(), self.shared.value_size).await?);
         }
         Ok(())
     }
@@ -193,41 +238,51 @@ impl Lane {
     async fn turn(&mut self, beat: &mut Interval) -> Result<u64, Lost> {
         let Some(link) = &mut self.link else { return Err(Lost::Closed) };
         if link.turn(beat).await? == Turn::Beat {
-            let patience = self.shared.door.patience;
+            let patience = self.door().patience;
             let silent = self.flights.front().is_some_and(|oldest| oldest.sent.elapsed() > patience);
             return if silent { Err(Lost::Silent(patience)) } else { Ok(0) };
         }
         let (now, mut answered) = (Instant::now(), 0);
-        let seen = &mut *self.shared.seen.borrow_mut();
         while let Some(&Flight { ask, key, .. }) = self.flights.front() {
+            let seen = &mut *self.shared.seen.borrow_mut();
             let mut books = Books {
                 key,
                 register: &mut self.registers[key],
                 counter: &mut self.counters[key],
+                list: &mut self.lists[key],
                 values: Values { noise: &self.shared.noise, place: self.place, size: self.shared.value_size },
                 when: self.when,
                 verdict: &mut seen.verdict,
             };
-            let Some(good) = link.reply(|reply| books.judge(ask, reply))? else { break };
+            let Some(link) = &mut self.link else { return Err(Lost::Closed) };
+            let Some(judged) = link.reply(|reply| books.judge(ask, reply))? else { break };
             self.flights.pop_front();
-            answered += u64::from(good);
+            match judged {
+                Judged::Answered => answered += 1,
+                Judged::Failed(_) if self.when == When::Settling => {}
+                Judged::Failed(kind) => {
+                    seen.groups[self.group].failed(self.side(), now, kind_text(&kind), 1);
+                }
+            }
         }
         if answered > 0 {
             if self.when == When::Running {
-                seen.gap(self.last_success, now);
+                self.gap(now, answered);
             }
-            (seen.last_success, self.last_success) = (now, now);
+            self.shared.seen.borrow_mut().last_success = now;
+            self.last_success = now;
             self.pause = PAUSE.0;
         }
         Ok(answered)
     }
 
     fn send_next(&mut self) {
-        let key = self.step / 4 % self.registers.len();
+        let key = self.step / 5 % self.registers.len();
         let register = &mut self.registers[key];
-        let ask = match self.step % 4 {
+        let ask = match self.step % 5 {
             1 => Ask::Write { version: register.next() },
             3 => Ask::Add,
+            4 => self.lists[key].next().map_or(Ask::Add, |element| Ask::Push { element }),
             _ => Ask::Read { ceiling: register.sent() },
         };
         self.step += 1;
@@ -237,16 +292,20 @@ impl Lane {
     fn send(&mut self, ask: Ask, key: usize) {
         let Some(link) = &mut self.link else { return };
         let shared = &self.shared;
-        let register = || format!("{}r{key}", self.prefix);
-        let counter = || format!("{}c{key}", self.prefix);
+        let register = self.names.registers[key].as_bytes();
+        let counter = self.names.counters[key].as_bytes();
         let out = link.outbox();
         match ask {
-            Ask::Read { .. } => wire::command(out, &[b"GET", register().as_bytes()]),
-            Ask::Count => wire::command(out, &[b"GET", counter().as_bytes()]),
-            Ask::Add => wire::command(out, &[b"INCR", counter().as_bytes()]),
+            Ask::Read { .. } => wire::command(out, &[b"GET", register]),
+            Ask::Count => wire::command(out, &[b"GET", counter]),
+            Ask::Add => wire::command(out, &[b"INCR", counter]),
+            Ask::Push { element } => {
+                let list = self.names.lists[key].as_bytes();
+                wire::command(out, &[b"RPUSH", list, element.to_string().as_bytes()]);
+            }
             Ask::Write { version } => {
                 let values = Values { noise: &shared.noise, place: self.place, size: shared.value_size };
-                wire::command(out, &[b"SET", register().as_bytes(), &values.write(key, version)]);
+                wire::command(out, &[b"SET", register, &values.write(key, version)]);
             }
         }
         self.flights.push_back(Flight { ask, key, sent: Instant::now() });
@@ -254,14 +313,25 @@ impl Lane {
 
     /// The connection is gone: writes on their way are uncertain.
     fn crash(&mut self, lost: &Lost) {
+        let (now, side) = (Instant::now(), self.side());
         let seen = &mut *self.shared.seen.borrow_mut();
-        seen.verdict.error(&lost.to_string(), self.flights.len().max(1) as u64);
-        self.shared.signs.failed.store(seen.verdict.failed(), Ordering::Relaxed);
+        let failed = self.flights.len() as u64;
         self.link = None;
+        self.door += 1;
+        if failed == 0 && self.shared.doors.len() > 1 {
+            // no request was on its way, and there is another address: nobody would call that a failure
+            seen.verdict.moved += 1;
+            return;
+        }
+        seen.verdict.error(&lost.to_string(), failed.max(1));
+        seen.groups[self.group].failed(side, now, lost.kind(), failed.max(1));
+        self.shared.signs.failed.store(seen.verdict.failed(), Ordering::Relaxed);
         for flight in self.flights.drain(..) {
             match flight.ask {
                 Ask::Write { version } => self.registers[flight.key].uncertain(version),
                 Ask::Add => self.counters[flight.key].uncertain(),
+                // which it is until it is acknowledged
+                Ask::Push { .. } => {}
                 Ask::Read { .. } | Ask::Count => continue,
             }
             seen.verdict.uncertain_writes += 1;
@@ -278,11 +348,21 @@ impl Lane {
             let left = until.saturating_duration_since(Instant::now());
             if !matches!(timeout(left, self.read(&mut unread)).await, Ok(Ok(()))) {
                 self.link = None;
+                self.door += 1;
                 self.flights.clear();
                 sleep(PAUSE.1).await;
             }
         }
-        self.shared.seen.borrow_mut().verdict.unverified_keys += unread.len() as u64;
+        let mut lists: Vec<usize> = (0..self.lists.len()).collect();
+        while !lists.is_empty() && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            if !matches!(timeout(left, self.read_lists(&mut lists)).await, Ok(Ok(()))) {
+                self.link = None;
+                self.door += 1;
+                sleep(PAUSE.1).await;
+            }
+        }
+        self.shared.seen.borrow_mut().verdict.unverified_keys += (unread.len() + lists.len()) as u64;
         let left = until.saturating_duration_since(Instant::now()).max(BEAT);
         // Keys that stay behind have names of their own and hurt no later load.
         let _ = timeout(left, self.remove()).await;
@@ -307,14 +387,40 @@ impl Lane {
         Ok(())
     }
 
+    /// Reads whole lists from the end of `unread`, until it is empty or an answer is an error.
+    async fn read_lists(&mut self, unread: &mut Vec<usize>) -> Result<(), Lost> {
+        self.connect().await?;
+        let patience = self.door().patience;
+        while let Some(&key) = unread.last() {
+            let Some(link) = &mut self.link else { return Err(Lost::Closed) };
+            let name = self.names.lists[key].as_bytes();
+            let answers = link.call(&[b"LRANGE", name, b"0", b"-1"], patience).await?;
+            let seen = &mut *self.shared.seen.borrow_mut();
+            let mut books = Books {
+                key,
+                register: &mut self.registers[key],
+                counter: &mut self.counters[key],
+                list: &mut self.lists[key],
+                values: Values { noise: &self.shared.noise, place: self.place, size: self.shared.value_size },
+                when: self.when,
+                verdict: &mut seen.verdict,
+            };
+            if !books.judge_list(&answers) {
+                return Err(Lost::Closed);
+            }
+            unread.pop();
+        }
+        Ok(())
+    }
+
     async fn remove(&mut self) -> Result<(), Lost> {
         self.connect().await?;
         let Some(link) = &mut self.link else { return Ok(()) };
-        for key in 0..self.registers.len() {
-            for kind in ['r', 'c'] {
-                wire::command(link.outbox(), &[b"UNLINK", format!("{}{kind}{key}", self.prefix).as_bytes()]);
-            }
+        let mut count = 0;
+        for name in self.names.all() {
+            wire::command(link.outbox(), &[b"UNLINK", name.as_bytes()]);
+            count += 1;
         }
-        link.answers(self.registers.len() * 2).await.map(drop)
+        link.answers(count).await.map(drop)
     }
 }

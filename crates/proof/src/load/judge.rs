@@ -1,7 +1,9 @@
 //! What an answer means for its key and for the verdict. Pure.
 
-use super::book::{Counter, Judgement, Off, Register, is_refusal};
+use super::book::{Counter, Fit, Judgement, Off, Register, is_refusal};
+use super::list::{List, ListOff};
 use super::verdict::Verdict;
+use crate::link::Answer;
 use crate::noise::Noise;
 use crate::wire::{self, Reply};
 
@@ -17,8 +19,35 @@ pub(super) enum Ask {
     Write { version: u64 },
     /// INCR of a counter.
     Add,
+    /// RPUSH of an element to a list.
+    Push { element: usize },
     /// GET of a counter, only in the end.
     Count,
+}
+
+/// An answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It was no error.
+    Answered,
+    /// It was an error, of this kind.
+    Failed(Kind),
+}
+
+/// The first word of an error, without allocation.
+pub(super) type Kind = [u8; 16];
+
+fn kind(text: &[u8]) -> Kind {
+    let mut kind = [0; 16];
+    let code = wire::error_code(text).as_bytes();
+    let len = code.len().min(kind.len());
+    kind[..len].copy_from_slice(&code[..len]);
+    kind
+}
+
+/// A kind as text.
+pub(super) fn kind_text(kind: &Kind) -> &str {
+    std::str::from_utf8(kind).unwrap_or_default().trim_end_matches('\0')
 }
 
 /// Whether the load still runs.
@@ -62,24 +91,30 @@ pub(super) struct Books<'a> {
     pub(super) key: usize,
     pub(super) register: &'a mut Register,
     pub(super) counter: &'a mut Counter,
+    pub(super) list: &'a mut List,
     pub(super) values: Values<'a>,
     pub(super) when: When,
     pub(super) verdict: &'a mut Verdict,
 }
 
 impl Books<'_> {
-    /// Judges an answer; `true` when it was no error.
-    pub(super) fn judge(&mut self, ask: Ask, reply: Reply<'_>) -> bool {
+    /// Judges an answer.
+    pub(super) fn judge(&mut self, ask: Ask, reply: Reply<'_>) -> Judged {
         match (ask, reply) {
             (_, Reply::Error(text)) => {
                 self.refused(ask, text);
-                return false;
+                return Judged::Failed(kind(text));
             }
-            (Ask::Write { version }, Reply::Status(b"OK")) => self.register.acknowledged(version),
+            (Ask::Write { version }, Reply::Status(b"OK")) => {
+                let fit = self.register.acknowledged(version);
+                self.fitted(fit, version);
+            }
             (Ask::Add, Reply::Integer(value)) => {
                 let off = self.counter.acknowledged(value.max(0) as u64);
                 self.counted(off, value);
             }
+            // how many there are is judged in the end, with the elements themselves
+            (Ask::Push { element }, Reply::Integer(1..)) => self.list.acknowledged(element),
             (Ask::Read { ceiling }, Reply::Bulk(value)) => match self.values.version(self.key, value) {
                 Some(version) => self.read(version, ceiling),
                 None => self.wrong(|| format!("{} bytes that are no value of it", value.len())),
@@ -97,6 +132,28 @@ impl Books<'_> {
             }
         }
         self.answered(ask);
+        Judged::Answered
+    }
+
+    /// Judges a whole list that was read in the end; `false` when the answer was an error.
+    pub(super) fn judge_list(&mut self, answers: &[Answer]) -> bool {
+        if matches!(answers, [Answer::Error(_)]) {
+            return false;
+        }
+        let element = |answer: &Answer| match answer {
+            Answer::Text(text) => text.parse().ok(),
+            Answer::Error(_) | Answer::Integer(_) | Answer::Nil => None,
+        };
+        let off = self.list.read(answers.iter().map(element));
+        if off != ListOff::default() {
+            let ListOff { lost, doubled, wrong } = off;
+            self.verdict.lost_writes += lost;
+            self.verdict.doubled_writes += doubled;
+            self.verdict.wrong_reads += wrong;
+            let name = self.name('l');
+            self.verdict
+                .finding(|| format!("{name}: {lost} elements lost, {doubled} doubled, {wrong} wrong"));
+        }
         true
     }
 
@@ -106,7 +163,8 @@ impl Books<'_> {
         }
         self.verdict.requests += 1;
         self.verdict.acknowledged += 1;
-        self.verdict.acknowledged_writes += u64::from(matches!(ask, Ask::Write { .. } | Ask::Add));
+        self.verdict.acknowledged_writes +=
+            u64::from(matches!(ask, Ask::Write { .. } | Ask::Add | Ask::Push { .. }));
     }
 
     fn refused(&mut self, ask: Ask, text: &[u8]) {
@@ -115,11 +173,21 @@ impl Books<'_> {
         }
         self.verdict.error(&String::from_utf8_lossy(text), 1);
         if is_refusal(wire::error_code(text)) {
+            match ask {
+                Ask::Push { element } => self.list.refused(element),
+                Ask::Write { version } => {
+                    let fit = self.register.refused(version);
+                    self.fitted(fit, version);
+                }
+                Ask::Add | Ask::Read { .. } | Ask::Count => {}
+            }
             return;
         }
         match ask {
             Ask::Write { version } => self.register.uncertain(version),
             Ask::Add => self.counter.uncertain(),
+            // which it is until it is acknowledged
+            Ask::Push { .. } => {}
             Ask::Read { .. } | Ask::Count => return,
         }
         self.verdict.uncertain_writes += 1;
@@ -132,11 +200,19 @@ impl Books<'_> {
             (Judgement::Stale, When::Running) => (&mut self.verdict.stale_reads, "stale"),
             (Judgement::Stale, When::Settling) => (&mut self.verdict.lost_writes, "lost"),
             (Judgement::Late, _) => (&mut self.verdict.late_writes, "late"),
+            (Judgement::Early, _) => (&mut self.verdict.early_reads, "early"),
             (Judgement::Impossible, _) => (&mut self.verdict.wrong_reads, "impossible"),
         };
         *count += 1;
         let name = self.name('r');
         self.verdict.finding(|| format!("{what}: {name} holds version {version}, acknowledged is {known}"));
+    }
+
+    fn fitted(&mut self, fit: Fit, version: u64) {
+        match fit {
+            Fit::Fits => {}
+            Fit::SeenTooEarly => self.wrong(|| format!("version {version} before that was written")),
+        }
     }
 
     fn count(&mut self, value: i64) {
@@ -172,15 +248,21 @@ mod tests {
 
     fn judge_all(when: When, exchanges: &[(Ask, Reply<'_>)]) -> Verdict {
         let noise = Noise::new(1, 64);
-        let (mut register, mut counter, mut verdict) =
-            (Register::default(), Counter::default(), Verdict::default());
+        let (mut register, mut counter, mut list, mut verdict) =
+            (Register::default(), Counter::default(), List::default(), Verdict::default());
         for (ask, reply) in exchanges {
-            if let Ask::Write { .. } = ask {
-                register.next();
+            match ask {
+                Ask::Write { .. } => {
+                    register.next();
+                }
+                Ask::Push { .. } => {
+                    list.next();
+                }
+                Ask::Read { .. } | Ask::Add | Ask::Count => {}
             }
             let values = Values { noise: &noise, place: 2, size: 64 };
-            let (register, counter, verdict) = (&mut register, &mut counter, &mut verdict);
-            Books { key: 5, register, counter, values, when, verdict }.judge(*ask, *reply);
+            let (register, counter, list, verdict) = (&mut register, &mut counter, &mut list, &mut verdict);
+            Books { key: 5, register, counter, list, values, when, verdict }.judge(*ask, *reply);
         }
         verdict
     }
@@ -201,11 +283,12 @@ mod tests {
                 (Ask::Write { version: 1 }, OK),
                 (Ask::Read { ceiling: 1 }, Reply::Bulk(&one)),
                 (Ask::Add, Reply::Integer(1)),
+                (Ask::Push { element: 0 }, Reply::Integer(1)),
                 (Ask::Count, Reply::Bulk(b"1")),
             ],
         );
         assert!(verdict.is_clean(), "{verdict}");
-        assert_eq!((verdict.requests, verdict.acknowledged, verdict.acknowledged_writes), (5, 5, 2));
+        assert_eq!((verdict.requests, verdict.acknowledged, verdict.acknowledged_writes), (6, 6, 3));
     }
 
     #[test]
@@ -244,6 +327,36 @@ mod tests {
         );
         let verdict = judge_all(When::Running, &[(Ask::Write { version: 1 }, refusal), read]);
         assert_eq!((verdict.uncertain_writes, verdict.wrong_reads), (0, 1), "refused, and yet applied");
+    }
+
+    #[test]
+    fn lists_are_judged_as_a_whole() {
+        let noise = Noise::new(1, 64);
+        let mut judge = |answers: &[&str]| {
+            let (mut register, mut counter, mut list, mut verdict) =
+                (Register::default(), Counter::default(), List::default(), Verdict::default());
+            for _ in 0..3 {
+                let element = list.next().unwrap();
+                list.acknowledged(element);
+            }
+            let values = Values { noise: &noise, place: 2, size: 64 };
+            let mut books = Books {
+                key: 5,
+                register: &mut register,
+                counter: &mut counter,
+                list: &mut list,
+                values,
+                when: When::Settling,
+                verdict: &mut verdict,
+            };
+            let answers: Vec<Answer> = answers.iter().map(|text| Answer::Text((*text).to_owned())).collect();
+            assert!(books.judge_list(&answers));
+            assert!(!books.judge_list(&[Answer::Error("LOADING".to_owned())]), "to be asked again");
+            (verdict.lost_writes, verdict.doubled_writes, verdict.wrong_reads)
+        };
+        assert_eq!(judge(&["0", "1", "2"]), (0, 0, 0));
+        assert_eq!(judge(&["0", "2", "2", "x"]), (1, 1, 1));
+        assert_eq!(judge(&[]), (3, 0, 0));
     }
 
     #[test]

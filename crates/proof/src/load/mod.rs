@@ -3,25 +3,33 @@
 //!
 //! Every key belongs to one connection, so each knows exactly what its keys may hold. *Registers* carry a
 //! growing version, which shows values that went back; *counters* are only incremented, which shows
-//! increments that were lost or applied twice. In the end every key is read once more.
+//! increments that were lost or applied twice; *lists* are only appended to, which shows which element it was and
+//! in which order they came. In the end every key is read once more.
 //!
 //! ```text
-//! GET register ─► SET register ─► GET register ─► INCR counter ─► the next key …   (closed loop, pipelined)
+//! GET register ─► SET register ─► GET register ─► INCR counter ─► RPUSH list ─► the next key …   (pipelined)
 //! ```
+//! Connections can be spread over groups of slots, which are then watched apart ([`Group`]).
+//!
 //! It never decides what is acceptable: [`Verdict`] says what was seen, the test or drill judges.
 
 mod book;
 mod drive;
+mod group;
 mod judge;
+mod list;
+mod names;
 mod verdict;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+pub use group::{Group, SAMPLE, Sample};
 pub use verdict::Verdict;
 
 use crate::link::Door;
@@ -33,7 +41,7 @@ pub struct LoadOptions {
     pub connections: usize,
     /// Requests in flight on each connection.
     pub pipeline: usize,
-    /// Registers, and as many counters, of each connection.
+    /// Registers, and as many counters and lists, of each connection.
     pub key_space: usize,
     /// Bytes of a register's value, at least 32.
     pub value_size: usize,
@@ -49,6 +57,14 @@ pub struct LoadOptions {
     pub pause: Duration,
     /// How long the last reading of all keys may take in the end.
     pub settle: Duration,
+    /// Inclusive slot ranges that are watched apart, such as each shard's: connections take turns, and all keys of
+    /// one lie in its group. None means one group of all slots.
+    pub groups: Vec<Vec<(u16, u16)>>,
+    /// Further addresses of the same service. Who loses its connection tries the next one; with none of them,
+    /// the same again.
+    pub other_addrs: Vec<String>,
+    /// Network namespace in which the connections are made, as a file; `None` for this process's own.
+    pub network: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -64,6 +80,9 @@ impl Default for LoadOptions {
             patience: Duration::from_secs(10),
             pause: Duration::ZERO,
             settle: Duration::from_secs(20),
+            groups: Vec::new(),
+            other_addrs: Vec::new(),
+            network: None,
         }
     }
 }
@@ -77,18 +96,27 @@ impl Load {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let signs = Arc::new(Signs::default());
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let door = Door {
-            addr: addr.into(),
-            user: options.user.clone(),
-            password: options.password.clone(),
-            patience: options.patience,
-        };
+        let addrs = std::iter::once(addr.into()).chain(options.other_addrs.iter().cloned());
+        let doors: Vec<Door> = addrs
+            .map(|addr| Door {
+                addr,
+                user: options.user.clone(),
+                password: options.password.clone(),
+                patience: options.patience,
+            })
+            .collect();
         let run = format!("{:x}-{millis:x}", options.seed);
         let (give, verdict) = oneshot::channel();
         let shared = Arc::clone(&signs);
         std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+            if let Some(network) = &options.network
+                && crate::drill::lab::enter(network).is_err()
+            {
+                // without a verdict it counts as a bug of the load
+                return;
+            }
             // Nobody waits for the verdict of a load whose handle was dropped.
-            let _ = give.send(drive::run(&runtime, door, &run, &options, &shared));
+            let _ = give.send(drive::run(&runtime, doors, &run, &options, &shared));
         })?;
         Ok(LoadHandle { signs, verdict: Some(verdict) })
     }
@@ -98,6 +126,7 @@ impl Load {
 #[derive(Default)]
 struct Signs {
     stop: AtomicBool,
+    marked: AtomicBool,
     acknowledged: AtomicU64,
     failed: AtomicU64,
 }
@@ -117,6 +146,11 @@ impl LoadHandle {
     /// Requests that failed so far.
     pub fn failed(&self) -> u64 {
         self.signs.failed.load(Ordering::Relaxed)
+    }
+
+    /// From now on standstill and failures count as the fault's; see [`Group`].
+    pub fn mark(&self) {
+        self.signs.marked.store(true, Ordering::Relaxed);
     }
 
     /// Waits until `more` further requests were answered rightly; `false` when that takes longer than `within`.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::group::Group;
+
 /// What a load has seen from its start to the last reading of all keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -17,25 +19,35 @@ pub struct Verdict {
     pub uncertain_writes: u64,
     /// Failed requests by what the error said.
     pub errors: BTreeMap<String, u64>,
-    /// Acknowledged increments missing from counters, and registers that ended older than acknowledged.
+    /// Acknowledged increments and elements missing from counters and lists, and registers that ended older than
+    /// acknowledged.
     pub lost_writes: u64,
-    /// Increments in counters that were never sent: something was applied twice.
+    /// Increments in counters that were never sent, and elements that lists hold twice.
     pub doubled_writes: u64,
-    /// Values of another key, broken values, and versions that were refused or not yet sent.
+    /// Values of another key, broken values, and versions or elements that were refused, not yet sent, or out of order.
     pub wrong_reads: u64,
     /// Reads while the load ran that were older than an acknowledged write.
     pub stale_reads: u64,
     /// Reads of a write of unknown fate that took effect after a newer acknowledged one. A client that gave
     /// up waiting cannot rule this out, so it does not spoil [`Verdict::is_intact`].
     pub late_writes: u64,
+    /// Reads of a write that the same client had sent behind them and whose fate is unknown. A read that is asked
+    /// again can see such a write, so it does not spoil [`Verdict::is_intact`] either.
+    pub early_reads: u64,
+    /// Connections made again at another address without a request having failed.
+    pub moved: u64,
     /// Keys that could not be read in the end.
     pub unverified_keys: u64,
     /// Longest time that one connection was without a right answer.
     pub longest_stall: Duration,
     /// Longest time that no connection had a right answer.
     pub longest_outage: Duration,
+    /// When the load began, in milliseconds since the Unix epoch.
+    pub began_ms: u64,
     /// How long the load ran, without the last reading.
     pub ran: Duration,
+    /// What each group of slots saw, in the order of the options.
+    pub groups: Vec<Group>,
     /// The first findings in words.
     pub findings: Vec<String>,
 }
@@ -58,7 +70,7 @@ impl Verdict {
 
     /// Whether it is intact and no request failed.
     pub fn is_clean(&self) -> bool {
-        self.is_intact() && self.late_writes == 0 && self.errors.is_empty()
+        self.is_intact() && self.late_writes == 0 && self.early_reads == 0 && self.errors.is_empty()
     }
 
     /// Requests that failed.
@@ -103,12 +115,13 @@ impl fmt::Display for Verdict {
         )?;
         writeln!(
             out,
-            "{} lost, {} doubled, {} wrong, {} stale, {} late, {} keys unread; longest stall {:.1?}, outage {:.1?}",
+            "{} lost, {} doubled, {} wrong, {} stale, {} late, {} early, {} keys unread; longest stall {:.1?}, outage {:.1?}",
             self.lost_writes,
             self.doubled_writes,
             self.wrong_reads,
             self.stale_reads,
             self.late_writes,
+            self.early_reads,
             self.unverified_keys,
             self.longest_stall,
             self.longest_outage

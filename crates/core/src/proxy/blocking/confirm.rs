@@ -98,6 +98,12 @@ impl Session {
         self.wrote |= 1 << (slot / GROUP);
     }
 
+    /// A write of it goes to all shards.
+    pub(in super::super) fn note_writes_everywhere(&mut self, now: u64) {
+        self.note_write(0, now);
+        self.wrote = u64::MAX;
+    }
+
     fn confirm(&mut self) -> Option<&mut Confirm> {
         match self.extra.as_mut()?.waiting.as_mut()? {
             Waiting::Copies(confirm) => Some(confirm),

@@ -144,7 +144,7 @@ impl Session {
 
     pub(super) fn take_waiting(&mut self) -> Option<Waiting> {
         let waiting = self.extra.as_mut()?.waiting.take();
-        self.shed_extra();
+        self.tidy();
         waiting
     }
 }

@@ -106,8 +106,8 @@ fn describe(session: &Session, now: u64) -> String {
     let mut line = String::new();
     let _ = write!(
         line,
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={} \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user=default \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={} qbuf={} \
+         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
          redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
         session.peer,
@@ -115,20 +115,43 @@ fn describe(session: &Session, now: u64) -> String {
         text(about.map(|about| &about.name)),
         seconds(session.since),
         seconds(session.active),
-        match session.stop {
-            Some(Stop::Closing) => "c",
-            _ if session.is_blocked() => "b",
-            _ => "N",
-        },
+        flags(session),
+        session
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.transaction.queued())
+            .map_or(-1, |queued| queued as i64),
         session.inbox.len(),
         session.out.len() + session.stashed(),
         session.inbox.len() + session.out.len() + session.stashed(),
         session.last_command,
+        user_of(session),
         if session.proto == Proto::Three { 3 } else { 2 },
         text(about.map(|about| &about.lib_name)),
         text(about.map(|about| &about.lib_ver)),
     );
     line
+}
+
+/// What a client is doing, in the server's letters.
+fn flags(session: &Session) -> &'static str {
+    if session.stop == Some(Stop::Closing) {
+        "c"
+    } else if session.extra.as_ref().is_some_and(|extra| extra.transaction.queued().is_some()) {
+        "x"
+    } else if session.is_blocked() {
+        "b"
+    } else {
+        "N"
+    }
+}
+
+/// The user that a client is logged in as.
+fn user_of(session: &Session) -> String {
+    match session.about.as_deref() {
+        Some(about) if !about.user.is_empty() => String::from_utf8_lossy(&about.user).into_owned(),
+        Some(_) | None => "default".to_owned(),
+    }
 }
 
 pub(super) fn help(out: &mut Writer<'_>) {

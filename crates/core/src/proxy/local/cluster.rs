@@ -4,7 +4,7 @@
 use super::super::forward::Admit;
 use super::super::{Proxy, SessionId};
 use super::lines;
-use crate::resp::{Args, Writer};
+use crate::resp::{Args, ErrorReply, Writer};
 use crate::topology::{SLOTS, slot};
 use std::net::SocketAddr;
 
@@ -79,6 +79,25 @@ impl Proxy {
         self.reply_with(id, |out| out.integer(i64::from(slot)))
     }
 
+    /// CLUSTER REPLICAS and SLAVES: the one node has none of its own.
+    pub(super) fn cluster_replicas(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        if self.is_the_node(id, args.get(2)) {
+            return self.reply_with(id, |out| out.array(0));
+        }
+        self.refuse(id, &ErrorReply::UnknownNode(args.get(2)))
+    }
+
+    pub(super) fn cluster_failure_reports(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        if self.is_the_node(id, args.get(2)) {
+            return self.reply_with(id, |out| out.integer(0));
+        }
+        self.refuse(id, &ErrorReply::UnknownNode(args.get(2)))
+    }
+
+    fn is_the_node(&self, id: SessionId, name: &[u8]) -> bool {
+        self.dialled(id).is_some_and(|addr| node_id(addr).as_bytes() == name)
+    }
+
     pub(super) fn cluster_myid(&mut self, id: SessionId) -> Admit {
         let Some(addr) = self.dialled(id) else { return Admit::Yes };
         self.reply_with(id, |out| out.bulk(node_id(addr).as_bytes()))
@@ -107,6 +126,10 @@ pub(super) fn help(out: &mut Writer<'_>) {
             "CLUSTER <subcommand> [<arg> ...]. Through the gateway the cluster is one node; subcommands are:",
             "INFO | NODES | SHARDS | SLOTS | MYID",
             "    The one node.",
+            "COUNTKEYSINSLOT <slot> | GETKEYSINSLOT <slot> <count>",
+            "    The keys of a slot.",
+            "LINKS | REPLICAS <id> | COUNT-FAILURE-REPORTS <id>",
+            "    None: the one node has neither peers nor replicas.",
             "KEYSLOT <key>",
             "    The hash slot of a key.",
             "HELP",

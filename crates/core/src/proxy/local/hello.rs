@@ -1,15 +1,27 @@
 //! AUTH and HELLO (`acl.c`: `authCommand`; `networking.c`: `helloCommand`).
 
 use super::super::forward::Admit;
-use super::super::session::{About, Known};
+use super::super::inquiry::Desk;
+use super::super::session::{Known, Stop};
+use super::super::trunk::Login;
 use super::super::{Proxy, SessionId};
-use crate::resp::{Args, ErrorReply, Proto, parse_i64};
+use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
 
 /// What HELLO asks for.
 struct Hello<'a> {
     proto: Option<Proto>,
     auth: Option<(&'a [u8], &'a [u8])>,
     name: Option<&'a [u8]>,
+}
+
+/// What came of a user name and a password.
+enum Verified {
+    /// It is known later: the request waits.
+    Later,
+    /// They are right.
+    As(Option<Login>),
+    /// They are not, or nobody could tell: the reply.
+    Not(Vec<u8>),
 }
 
 impl Proxy {
@@ -22,23 +34,67 @@ impl Proxy {
             3 => (args.get(1), args.get(2)),
             _ => return self.refuse(id, &ErrorReply::Syntax),
         };
-        if !self.opens(user, password) {
-            return self.refuse(id, &ErrorReply::WrongPass);
+        match self.verify(id, user, password) {
+            Verified::Later => Admit::Stopped,
+            Verified::Not(reply) => self.pass_on(id, &reply),
+            Verified::As(login) => {
+                self.log_in(id, user, login);
+                self.reply_with(id, |out| out.simple("OK"))
+            }
         }
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.known = Known::Yes;
-        }
-        self.reply_with(id, |out| out.simple("OK"))
     }
 
-    /// Whether user and password are right. Without a password being set, any opens for `default`, as it is
-    /// with the server's `nopass`.
-    fn opens(&self, user: &[u8], password: &[u8]) -> bool {
-        let right = match &self.settings.client_password {
-            None => true,
-            Some(wanted) => same(wanted.as_bytes(), password),
+    /// Finds out whether user and password are right: the gateway knows its own names, the nodes know theirs. Waits
+    /// until nothing of the client is under way, since the answer changes the way of what comes next.
+    fn verify(&mut self, id: SessionId, user: &[u8], password: &[u8]) -> Verified {
+        let Some(session) = self.sessions.get_mut(id) else { return Verified::Later };
+        if session.under_way() > 0 {
+            session.stop = Some(Stop::Quiet);
+            return Verified::Later;
+        }
+        let wrong = || {
+            let mut reply = Vec::new();
+            Writer::new(&mut reply, Proto::Two).error(ErrorReply::WrongPass);
+            Verified::Not(reply)
         };
-        right && user == b"default"
+        if user == b"default" {
+            // Without a password being set, any opens for `default`, as it is with the server's `nopass`.
+            let wanted = self.settings.client_password.as_ref();
+            let right = wanted.is_none_or(|wanted| same(wanted.as_bytes(), password));
+            return if right { Verified::As(None) } else { wrong() };
+        }
+        if let Some(named) = self.settings.users.iter().find(|named| named.name.as_bytes() == user) {
+            let right = same(named.password.as_bytes(), password);
+            return if right { Verified::As(named.login.clone()) } else { wrong() };
+        }
+        let mut question = Vec::new();
+        Writer::new(&mut question, Proto::Two).request([b"AUTH".as_slice(), user, password].into_iter());
+        match self.inquire(id, Desk::Door, question) {
+            None => Verified::Later,
+            Some(answer) if answer == b"+OK\r\n" => {
+                Verified::As(Some(Login { user: user.to_vec(), password: password.to_vec() }))
+            }
+            Some(answer) => Verified::Not(answer),
+        }
+    }
+
+    /// A client has shown that it is this user: what it asks from now on goes on that user's connections.
+    fn log_in(&mut self, id: SessionId, user: &[u8], login: Option<Login>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.known = Known::Yes;
+        let (proto, old) = (session.proto, session.trunk);
+        if user != b"default" || session.about.is_some() {
+            let user = if user == b"default" { b"".as_slice() } else { user };
+            session.about.get_or_insert_default().user = user.to_vec();
+        }
+        let trunk = self.shared_trunk(proto, login.as_ref());
+        if trunk != old {
+            self.join_trunk(id, trunk);
+        }
+        if login.is_some() {
+            // A node closes the connections of a user that is deleted: with one open, that is noticed.
+            let _ = self.way(self.desk_slot(Desk::Own), trunk);
+        }
     }
 
     pub(super) fn hello(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
@@ -46,27 +102,30 @@ impl Proxy {
             Ok(hello) => hello,
             Err(error) => return self.refuse(id, &error),
         };
-        if let Some((user, password)) = hello.auth
-            && !self.opens(user, password)
-        {
-            return self.refuse(id, &ErrorReply::WrongPass);
+        if let Some((user, password)) = hello.auth {
+            match self.verify(id, user, password) {
+                Verified::Later => return Admit::Stopped,
+                Verified::Not(reply) => return self.pass_on(id, &reply),
+                Verified::As(login) => self.log_in(id, user, login),
+            }
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
-        if session.known == Known::No && hello.auth.is_none() {
+        if session.known == Known::No {
             return self.refuse(id, &ErrorReply::HelloNoAuth);
         }
+        let (number, old, trunk) = (session.number, session.proto, session.trunk);
+        let proto = hello.proto.unwrap_or(old);
         // What comes back for requests under way is in the old protocol: the change waits for them.
-        if hello.proto.is_some_and(|proto| proto != session.proto) && session.under_way() > 0 {
-            session.stop = Some(super::super::session::Stop::Quiet);
+        if proto != old && session.under_way() > 0 {
+            session.stop = Some(Stop::Quiet);
             return Admit::Stopped;
         }
-        session.known = Known::Yes;
         if let Some(name) = hello.name {
-            session.about.get_or_insert_with(Box::<About>::default).name = name.to_vec();
+            session.about.get_or_insert_default().name = name.to_vec();
         }
-        let (number, proto) = (session.number, hello.proto.unwrap_or(session.proto));
-        if proto != session.proto {
-            let trunk = self.shared_trunk(proto, None);
+        if proto != old {
+            let login = self.login_of(trunk).cloned();
+            let trunk = self.shared_trunk(proto, login.as_ref());
             self.join_trunk(id, trunk);
         }
         let version = self.version.clone();

@@ -8,7 +8,7 @@ use super::forward::Admit;
 use super::session::{Known, Stop};
 use super::{Gather, Output, Proxy, SessionId};
 use crate::command::Local;
-use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
+use crate::resp::{Args, ErrorReply, Writer, parse_i64};
 
 impl Proxy {
     /// Answers a command.
@@ -38,7 +38,15 @@ impl Proxy {
             Local::ClusterInfo => self.cluster_info(id),
             Local::ClusterKeyslot => self.cluster_keyslot(id, args),
             Local::ClusterMyid => self.cluster_myid(id),
+            Local::ClusterLinks => self.reply_with(id, |out| out.array(0)),
+            Local::ClusterReplicas => self.cluster_replicas(id, args),
+            Local::ClusterFailureReports => self.cluster_failure_reports(id, args),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Multi => self.multi(id),
+            Local::Exec => self.exec(id),
+            Local::Discard => self.discard_transaction(id),
+            Local::Watch => self.watch(id, args),
+            Local::Unwatch => self.unwatch(id),
             Local::Evenkeel => self.evenkeel(id, args),
         }
     }
@@ -81,9 +89,9 @@ impl Proxy {
     /// Back to how the connection began (`networking.c`: `resetCommand`).
     fn reset(&mut self, id: SessionId) -> Admit {
         let locked = self.settings.client_password.is_some();
-        // What is under way is answered in RESP3 still, and RESP2 goes another way: see `hello`.
+        // What is under way is answered in its protocol still, and what comes next goes another way: see `hello`.
         if let Some(session) = self.sessions.get_mut(id)
-            && session.proto != Proto::Two
+            && session.trunk != self.base[0]
             && session.under_way() > 0
         {
             session.stop = Some(Stop::Quiet);
@@ -96,7 +104,9 @@ impl Proxy {
             session.known = if locked { Known::No } else { Known::Yes };
             if let Some(about) = &mut session.about {
                 about.name.clear();
+                about.user.clear();
             }
+            self.end_transaction(id);
             self.join_trunk(id, self.base[0]);
         }
         admit
@@ -106,6 +116,12 @@ impl Proxy {
         if args.get(1).eq_ignore_ascii_case(b"metrics") && args.len() == 2 {
             return self.gather(id, Gather::Metrics);
         }
+        if args.get(1).eq_ignore_ascii_case(b"node") {
+            return self.evenkeel_node(id, args);
+        }
+        if args.get(1).eq_ignore_ascii_case(b"nodes") && args.len() == 2 {
+            return self.evenkeel_nodes(id);
+        }
         if args.get(1).eq_ignore_ascii_case(b"help") && args.len() == 2 {
             return self.reply_with(id, |out| {
                 lines(
@@ -114,6 +130,10 @@ impl Proxy {
                         "EVENKEEL <subcommand>. Subcommands are:",
                         "METRICS",
                         "    The gateway's counters and latencies as JSON.",
+                        "NODE <id|address|port> <command> [<arg> ...]",
+                        "    Send a command to one node, and its reply back as it is.",
+                        "NODES",
+                        "    The nodes: id, address, role and slots.",
                         "HELP",
                         "    Print this help.",
                     ],

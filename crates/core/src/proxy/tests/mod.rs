@@ -8,6 +8,7 @@
 //! b says "bar"                   node b answers: "bulk", or a raw line, \r\n inside, CRLF added (not after `!`)
 //! 1 hears "bar"                  client 1 gets exactly this next
 //! a down | a up | a breaks       connections are refused | accepted | broken
+//! a bars alice                   from now on the node refuses connections of this user
 //! wait 20                        milliseconds pass
 //! 1 leaves | 1 ends | 1 closed   client 1 resets | closes its side | must have been closed by the gateway
 //! 1 stuck | 1 reads              client 1 stops | starts to take bytes
@@ -20,6 +21,8 @@
 mod blocking;
 mod failures;
 mod ordinary;
+mod transactions;
+mod users;
 
 use super::blocking::mark;
 use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings};
@@ -63,6 +66,7 @@ struct World {
     upstreams: BTreeMap<String, Upstream>,
     made: BTreeMap<char, usize>,
     down: HashSet<char>,
+    barred: HashSet<(char, String)>,
     learned: usize,
     draining: bool,
     cut: Cut,
@@ -162,6 +166,7 @@ impl World {
             upstreams: BTreeMap::new(),
             made: BTreeMap::new(),
             down: HashSet::new(),
+            barred: HashSet::new(),
             learned: 0,
             draining: false,
             cut,
@@ -255,6 +260,7 @@ impl World {
         match verb {
             "down" => drop(self.down.insert(name)),
             "up" => drop(self.down.remove(&name)),
+            "bars" => drop(self.barred.insert((name, what.to_owned()))),
             "says" => {
                 let id =
                     self.upstreams.get(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
@@ -359,13 +365,18 @@ impl World {
                 && let Ok(Scan::Done(len)) = ReplyScan::default().advance(&upstream.heard)
             {
                 let hello = upstream.heard.drain(..len).collect::<Vec<_>>();
-                assert!(hello.starts_with(b"*4\r\n$5\r\nHELLO\r\n") && addr(upstream.node).port() == 7000);
+                let hello = String::from_utf8_lossy(&hello);
+                let words: Vec<&str> = hello.lines().skip(2).step_by(2).collect();
+                assert!(words[0] == "HELLO" && addr(upstream.node).port() == 7000);
                 upstream.greeted = true;
-                let hello = format!(
+                let barred =
+                    words[2] == "AUTH" && self.barred.contains(&(upstream.node, words[3].to_owned()));
+                let greeting = format!(
                     "*4\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n$2\r\nid\r\n:{}\r\n",
                     upstream.node as u8
                 );
-                self.proxy.pipe_bytes(upstream.id, hello.as_bytes());
+                let answer = if barred { "-WRONGPASS no\r\n" } else { greeting.as_str() };
+                self.proxy.pipe_bytes(upstream.id, answer.as_bytes());
             }
         }
         for client in self.clients.values_mut().filter(|client| !client.closed && !client.stuck) {

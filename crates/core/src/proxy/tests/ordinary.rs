@@ -108,7 +108,7 @@ fn errors_in_the_servers_words() {
     play("1 says SINTERSTORE foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
     play("1 says EVAL x 2 foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
     play("1 says SELECT 1\n1 hears -ERR DB index is out of range");
-    play("1 says WATCH foo\n1 hears -ERR evenkeel: 'watch' is not supported through the gateway yet");
+    play("1 says MONITOR\n1 hears -ERR evenkeel: 'monitor' is not supported through the gateway yet");
     play("1 says *1\\r\\nx\\r\\n\n1 hears -ERR Protocol error: expected '$', got 'x'\n1 closed");
     play("1 says Host: x\n1 closed");
     play("1 says post\n1 closed");
@@ -162,20 +162,6 @@ fn large_requests_have_a_lane() {
          a hears GET bar\na says $-1\n1 hears $-1"
     );
     run_with(settings, &script);
-}
-
-#[test]
-fn a_refused_transaction_is_not_executed_one_by_one() {
-    let refused = "-ERR evenkeel: 'multi' is not supported through the gateway yet";
-    play(&format!(
-        "1 says *1\\r\\n$5\\r\\nMULTI\\r\\n*2\\r\\n$4\\r\\nINCR\\r\\n$3\\r\\nfoo\\r\\n*1\\r\\n$4\\r\\nEXEC\\r\\n\n1 hears {refused}\n\
-         1 hears {refused}\n1 hears -EXECABORT Transaction discarded because of previous errors.\n1 says INCR foo\n\
-         b hears INCR foo\nb says :1\n1 hears :1",
-    ));
-    play(&format!("1 says MULTI\n1 hears {refused}\nwait 200\n1 says INCR foo\n1 hears {refused}\n1 closed"));
-    play(&format!(
-        "1 says MULTI\n1 hears {refused}\nwait 200\n1 says RESET\n1 hears +RESET\n1 says PING\n1 hears +PONG"
-    ));
 }
 
 #[test]

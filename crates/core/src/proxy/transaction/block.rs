@@ -1,0 +1,142 @@
+//! The replies of a transaction that was sent whole: one for MULTI, one for each command, and EXEC's, which is the
+//! client's.
+//!
+//! Whatever a node says before EXEC's reply, nothing was executed until then. So where it refused a command in a way
+//! that is ours to deal with (MOVED, ASK, LOADING …), all of it is asked again, wherever it belongs.
+
+use super::super::pipe::{Purpose, Ticket, Work};
+use super::super::redirect::{Verdict, judge};
+use super::super::session::End;
+use super::super::{PipeId, Proxy};
+use crate::metric::Metric;
+use crate::resp::{ErrorReply, Proto, Writer};
+use std::net::IpAddr;
+
+/// Whether the node's replies are all that EXEC answers, or others go between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Splice {
+    No,
+    Yes,
+}
+
+/// How far the replies of a transaction are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// Replies that are still to come.
+    left: u32,
+    of: u32,
+    pub(super) splice: Splice,
+}
+
+impl Block {
+    pub(super) fn new(commands: u32, splice: Splice) -> Self {
+        Block { left: commands + 2, of: commands + 2, splice }
+    }
+
+    /// As it is when it is sent (again).
+    pub(crate) fn afresh(self) -> Self {
+        Block { left: self.of, ..self }
+    }
+
+    /// Whether a reply of it that is not whole may be passed on: EXEC's, when nothing is put into it.
+    pub(crate) fn passes(self) -> bool {
+        self.left == 1 && self.splice == Splice::No
+    }
+}
+
+const ABORT: &[u8] = b"-EXECABORT";
+const ABORT_BECAUSE: &[u8] = b"-EXECABORT Transaction discarded because of: ";
+
+impl Proxy {
+    /// A whole reply (or the last piece of EXEC's) of the transaction at the front of a pipe.
+    pub(in super::super) fn block_reply(&mut self, id: PipeId, mut block: Block, reply: &[u8]) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        if block.left > 1 {
+            block.left -= 1;
+            if reply.first() == Some(&b'-') {
+                let ours = |error: &[u8]| judge(error, pipe.addr.ip()) != Verdict::Deliver;
+                if pipe.refusal.is_empty() || (ours(reply) && !ours(&pipe.refusal)) {
+                    pipe.refusal = reply.to_vec();
+                }
+            }
+            if let Some(ticket) = pipe.tickets.front_mut() {
+                ticket.work = Work::Block(block);
+            }
+            return;
+        }
+        let refusal = std::mem::take(&mut pipe.refusal);
+        let verdict = match pipe.midway {
+            true => Verdict::Deliver,
+            false => why_not(reply, &refusal, pipe.addr.ip()),
+        };
+        let private = matches!(pipe.purpose, Purpose::Private { .. });
+        if verdict != Verdict::Deliver && !private {
+            return self.redirect(id, verdict);
+        }
+        let midway = std::mem::replace(&mut pipe.midway, false);
+        let Some(ticket) = pipe.pop(&mut self.pool) else { return };
+        self.note_back(&ticket);
+        if self.park.len() > 0 {
+            self.fail_overtaken(&ticket);
+        }
+        if private {
+            self.release_private(id);
+        }
+        if verdict != Verdict::Deliver {
+            self.learn();
+            self.add(Metric::Redirects, 1);
+            self.deliver_nothing(&ticket);
+        } else if midway {
+            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+        } else if reply.starts_with(ABORT) && !reply.starts_with(ABORT_BECAUSE) && !refusal.is_empty() {
+            let because = String::from_utf8_lossy(&refusal[1..]);
+            self.drop_rest(ticket.session);
+            self.deliver_error(&ticket, &ErrorReply::ExecAbortBecause(because.trim_end()));
+        } else if block.splice == Splice::Yes && reply.starts_with(b"*") && !reply.starts_with(b"*-1") {
+            self.begin_rest(ticket.session, ticket.seq, ticket.born, reply);
+        } else {
+            self.drop_rest(ticket.session);
+            self.deliver_whole(&ticket, reply);
+        }
+    }
+
+    /// EXEC's reply when watched keys have changed, or nobody can say any more whether they have.
+    pub(in super::super) fn deliver_nothing(&mut self, ticket: &Ticket) {
+        self.drop_rest(ticket.session);
+        let proto = self.sessions.get(ticket.session).map_or(Proto::Two, |session| session.proto);
+        let mut reply = Vec::new();
+        Writer::new(&mut reply, proto).null_array();
+        self.deliver_whole(ticket, &reply);
+    }
+}
+
+/// What EXEC's reply asks of the gateway, given the first refusal of a command before it.
+fn why_not(reply: &[u8], refusal: &[u8], from: IpAddr) -> Verdict {
+    if let Some(because) = reply.strip_prefix(ABORT_BECAUSE) {
+        judge(&[b"-", because].concat(), from)
+    } else if reply.starts_with(ABORT) {
+        judge(refusal, from)
+    } else if reply.first() == Some(&b'-') {
+        judge(reply, from)
+    } else {
+        Verdict::Deliver
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, why_not};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    #[test]
+    fn a_transaction_is_asked_again_for_what_a_command_would_be() {
+        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let abort = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+        assert_eq!(why_not(abort, b"-TRYAGAIN x\r\n", from), Verdict::Later);
+        assert_eq!(why_not(abort, b"-OOM x\r\n", from), Verdict::Deliver);
+        assert_eq!(why_not(b"-TRYAGAIN x\r\n", b"", from), Verdict::Later);
+        let because = b"-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n";
+        assert_eq!(why_not(because, b"", from), Verdict::Later);
+        assert_eq!(why_not(b"*1\r\n-MOVED 1 10.0.0.1:1\r\n", b"", from), Verdict::Deliver);
+    }
+}

@@ -1,0 +1,70 @@
+"""Redis's own tests in their mode for a server that is there already: one unit after the other, one result a line.
+
+    redis_tcl.py SOURCE HOST PORT [UNIT…]
+
+SOURCE is the unpacked source of Redis. Prints `ok UNIT: TEST`, `err UNIT: TEST`, and `broken UNIT: WHY` where a unit
+ended before its end. Tests that the suite itself marks as not for such a server, for replication or for DEBUG are left
+out by its own tags.
+"""
+
+import re
+import signal
+import subprocess
+import sys
+import os
+
+# A unit that says nothing for so long hangs.
+LONGEST = 400
+TAGS = ["-needs:repl", "-needs:debug", "-external:skip", "-needs:save"]
+
+
+def units(source):
+    text = open(os.path.join(source, "tests/test_helper.tcl")).read()
+    listed = text.split("set ::all_tests {", 1)[1].split("}", 1)[0]
+    return listed.split()
+
+
+def run(source, host, port, unit):
+    command = ["./runtest", "--host", host, "--port", port, "--cluster-mode", "--singledb", "--single", unit]
+    command += ["--tags", " ".join(TAGS), "--timeout", "120", "--durable", "--dump-logs"]
+    with subprocess.Popen(
+        command, cwd=source, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as running:
+        try:
+            output, _ = running.communicate(timeout=LONGEST)
+            why = None if running.returncode == 0 else f"status {running.returncode}"
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            output, _ = running.communicate()
+            why = f"over {LONGEST} s"
+    text = output.decode("utf-8", "replace")
+    return re.sub("\x1b\\[[0-9;]*m", "", text), why
+
+
+def main():
+    source, host, port, *wanted = sys.argv[1:]
+    for unit in wanted or units(source):
+        text, why = run(source, host, port, unit)
+        results = re.findall(r"^\[(ok|err|exception|ignore|skip|timeout)\]: (.*)$", text, re.M)
+        failed = False
+        for kind, name in results:
+            # times stand behind the names of tests that passed
+            name = re.sub(r" \(\d+ ms\)$", "", name)
+            name = re.sub(r" in tests/.*$", "", name)
+            if kind == "ok":
+                print(f"ok {unit}: {name}")
+            elif kind == "err":
+                failed = True
+                print(f"err {unit}: {name}")
+        if why and not failed or "[exception]" in text or "[timeout]" in text.lower():
+            tail = " | ".join(text.strip().splitlines()[-6:])
+            print(f"broken {unit}: {why} {tail}"[:600])
+        sys.stdout.flush()
+        folder = os.environ.get("EVENKEEL_LOGS")
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+            open(os.path.join(folder, unit.replace("/", "_")), "w").write(text)
+
+
+main()

@@ -1,0 +1,23 @@
+//! The process of a primary is killed: its replica takes over, and it comes back as a replica.
+
+use super::prelude::{Drill, DrillError, Entrance, Limit, Loss, Needs, Promises, Scene};
+
+pub(crate) const DRILL: Drill = Drill {
+    name: "primary-killed",
+    about: "a primary's process is killed",
+    needs: Needs::Any,
+    entrance: Entrance::Service,
+    promises: Promises {
+        lost: Loss::None,
+        errors: &["UNCERTAIN"],
+        stall: Limit { median_ms: 20, most_ms: 150 },
+        elsewhere: Limit { median_ms: 10, most_ms: 60 },
+        heal_ms: 30_000,
+    },
+    strike: |scene| Box::pin(strike(scene)),
+};
+
+async fn strike(scene: &mut Scene) -> Result<(), DrillError> {
+    let shard = scene.strike_one()?;
+    scene.kill(&[&shard.primary])
+}
