@@ -31,6 +31,20 @@ pub(crate) async fn act(
     let target = wanted(step.node())?;
     match step {
         Step::Start { node } => engine.start(node).await.map_err(|error| error.to_string()),
+        Step::Kill { node } => engine.kill(node).map_err(|error| error.to_string()),
+        Step::Stop { node } => engine.end(node).map_err(|error| error.to_string()),
+        Step::Configure { node, changes } => {
+            for (key, value) in changes {
+                let mut command = redis::cmd("CONFIG");
+                command.arg("SET").arg(key).arg(value);
+                run(eyes, target, &command).await?;
+            }
+            engine.configured(node).map_err(|error| error.to_string())
+        }
+        Step::Switch { node, .. } => {
+            eyes.forced(node, now);
+            run(eyes, target, &cluster(&["FAILOVER"])).await
+        }
         Step::SetAside { node } => engine.set_aside(node).map_err(|error| error.to_string()),
         Step::Promote { by: Promotion::Takeover, .. } => {
             run(eyes, target, &cluster(&["FAILOVER", "TAKEOVER"])).await

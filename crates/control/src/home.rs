@@ -7,7 +7,9 @@
 //! <dir>/                 mode 0700
 //!   evenkeel.lock        held (flock) while an evenkeel runs here; its process id and page
 //!   secrets.json         mode 0600: generated passwords
-//!   layout.json          ports, shards, replicas and persistence that the data below was made with
+//!   layout.json          ports, shards and replicas that the data below was made with
+//!   orders.json          orders that are not done yet
+//!   control.sock         mode 0600: takes orders of `evenkeel failover` and `evenkeel restart`
 //!   journal.jsonl        every step and event with its reason
 //!   status.json          what control saw last
 //!   evenkeel.log         the log of `up --detach`
@@ -117,7 +119,6 @@ struct Layout {
     base_port: u16,
     shards: u16,
     replicas: u16,
-    persistence: String,
 }
 
 impl Home {
@@ -178,7 +179,6 @@ impl Home {
             base_port: config.cluster.base_port,
             shards: config.cluster.shards,
             replicas: config.cluster.replicas,
-            persistence: config.cluster.persistence.name().to_owned(),
         };
         let then: Layout = match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| self.damaged(&path, &error))?,
@@ -193,7 +193,6 @@ impl Home {
             ("cluster.base-port", now.base_port.to_string(), then.base_port.to_string()),
             ("cluster.shards", now.shards.to_string(), then.shards.to_string()),
             ("cluster.replicas", now.replicas.to_string(), then.replicas.to_string()),
-            ("cluster.persistence", format!("{:?}", now.persistence), format!("{:?}", then.persistence)),
         ] {
             if now != then {
                 return Err(HomeError::Changed { key, now, then, dir: self.dir.display().to_string() });

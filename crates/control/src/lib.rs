@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! engine (processes) ──nudge──► reconcile ◄── observe (reads) ── nodes
+//! door ─► orders ──────────────►   │     ◄── pulse (pings)
 //!                                  │ core::plan
 //!                                  ├─► act ─► engine, nodes
 //!                                  ├─► journal
@@ -9,11 +10,14 @@
 //! ```
 
 mod act;
+pub mod door;
 pub mod engine;
 mod gatewatch;
 pub mod home;
 mod journal;
 mod observe;
+pub mod orders;
+mod pulse;
 mod reconcile;
 mod report;
 pub mod server;
@@ -31,10 +35,12 @@ use tokio::task::JoinHandle;
 
 pub use gatewatch::Watched;
 
+use door::Door;
 use engine::{Engine as _, EngineError, Lifetime, ProcessEngine};
 use home::{Home, HomeError};
 use journal::Journal;
 use observe::Eyes;
+use orders::Orders;
 use reconcile::{Loop, Said};
 use report::Frame;
 use server::Server;
@@ -49,6 +55,14 @@ pub enum StartError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The door for orders.
+    #[error("cannot listen for orders in {dir}: {source}")]
+    Door {
+        /// The directory.
+        dir: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
 }
 
 /// A running control.
@@ -58,6 +72,7 @@ pub struct Control {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     engine: Arc<ProcessEngine>,
+    door: Door,
     // the directory stays locked until the servers have ended
     home: Home,
 }
@@ -73,20 +88,26 @@ impl Control {
         gateways: Vec<Watched>,
     ) -> Result<Control, StartError> {
         home.suits(config)?;
-        let desired = Desired::of(config);
+        let mut desired = Desired::of(config);
         let title = server.title();
         let engine = ProcessEngine::new(server, config.cluster.clone(), &desired, &home, lifetime)?;
         engine.check_ports()?;
         let engine = Arc::new(engine);
         let now = now_ms();
+        let (orders, open, desk) = Orders::open(home.dir().join("orders.json"));
+        desired.orders = open;
         let (publish, status) = watch::channel(Arc::new(blank(&desired, &title, now)));
         let (stop, stopped) = watch::channel(false);
+        let door = Door::open(home.dir(), desk, status.clone());
+        let door =
+            door.map_err(|source| StartError::Door { dir: home.dir().display().to_string(), source })?;
         let gateways = gateways.into_iter().map(watch_in_background).collect();
         let looping = Loop {
-            eyes: Eyes::new(&desired, home.secrets().node_password.clone(), now),
+            eyes: Eyes::new(&desired, home.secrets().node_password.clone(), engine.nudge(), now),
             desired,
             engine: Arc::clone(&engine),
             journal: Journal::open(home.journal_path()),
+            orders,
             gateways,
             frame: Frame { server: title, since_ms: now },
             publish,
@@ -95,7 +116,7 @@ impl Control {
             users: users::Register::default(),
         };
         let task = tokio::spawn(looping.run(stopped));
-        Ok(Control { status, stop, task, engine, home })
+        Ok(Control { status, stop, task, engine, door, home })
     }
 
     /// The newest status, and word of each new one.
@@ -110,6 +131,7 @@ impl Control {
 
     /// Ends the loop, then the servers (their data is saved), and waits for both.
     pub async fn stop(self) {
+        drop(self.door);
         self.stop.send_replace(true);
         let _ = self.task.await;
         self.engine.stop().await;

@@ -4,16 +4,20 @@
 //! node, and never takes silence for death: that is only said of processes, by the engine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::plan::{
-    Answer, Desired, Disk, Facts, NodeName, Observed, PeerRole, Process, Seen, State, Wanted, parse_view,
+    Answer, Desired, Disk, Duty, Facts, NodeName, Observed, PeerRole, Process, Seen, Settings, State, Wanted,
+    parse_view,
 };
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, RedisResult};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::engine::Body;
+use crate::pulse::Pulses;
 use crate::vitals::Vitals;
 
 /// How long a node may take to answer.
@@ -25,6 +29,7 @@ pub(crate) struct Eyes {
     password: String,
     since: u64,
     nodes: BTreeMap<NodeName, Eye>,
+    pulses: Pulses,
 }
 
 /// What one look showed.
@@ -41,6 +46,15 @@ struct Eye {
     replica: bool,
     won_at: Option<u64>,
     forced_at: Option<u64>,
+    past: Past,
+}
+
+/// What is true of a node whatever process it has.
+#[derive(Clone, Copy, Default)]
+struct Past {
+    /// Whether it owned slots when it last answered.
+    led: bool,
+    yielded_at: Option<u64>,
 }
 
 impl std::fmt::Debug for Eye {
@@ -50,9 +64,11 @@ impl std::fmt::Debug for Eye {
 }
 
 impl Eyes {
-    pub(crate) fn new(desired: &Desired, password: String, now: u64) -> Eyes {
+    /// `nudge` is told when a server hangs.
+    pub(crate) fn new(desired: &Desired, password: String, nudge: Arc<Notify>, now: u64) -> Eyes {
         let nodes = desired.nodes.iter().map(|wanted| (wanted.name.clone(), Eye::default())).collect();
-        Eyes { password, since: now, nodes }
+        let pulses = Pulses::new(password.clone(), desired.hang.duration(), nudge);
+        Eyes { password, since: now, nodes, pulses }
     }
 
     /// Asks every running node at once.
@@ -62,6 +78,7 @@ impl Eyes {
         bodies: &BTreeMap<NodeName, Body>,
         now: impl Fn() -> u64,
     ) -> Look {
+        self.pulses.attend(desired, bodies);
         let mut asked = JoinSet::new();
         for wanted in &desired.nodes {
             let Some(eye) = self.nodes.get_mut(&wanted.name) else { continue };
@@ -69,13 +86,20 @@ impl Eyes {
                 Some(Process::Running { pid }) => {
                     let (wanted, pid) = (wanted.clone(), *pid);
                     let (connection, password) = (eye.connection.take(), self.password.clone());
+                    let lost = self.pulses.lost(&wanted.name);
                     asked.spawn(async move {
-                        let answer =
-                            tokio::time::timeout(PATIENCE, ask(&wanted, pid, connection, &password)).await;
-                        (wanted.name, answer.unwrap_or_else(|_| Err("it took longer than 300 ms".to_owned())))
+                        let answer = tokio::select! {
+                            biased;
+                            answer = ask(&wanted, pid, connection, &password) => answer,
+                            () = lost => Err("it does not answer pings".to_owned()),
+                            () = tokio::time::sleep(PATIENCE) => Err("it took longer than 300 ms".to_owned()),
+                        };
+                        (wanted.name, answer)
                     });
                 }
-                Some(Process::Absent | Process::Exited { .. }) | None => *eye = Eye::default(),
+                Some(Process::Absent | Process::Exited { .. }) | None => {
+                    *eye = Eye { past: eye.past, ..Eye::default() };
+                }
             }
         }
         let mut look = Look::default();
@@ -87,6 +111,9 @@ impl Eyes {
                     if let Some(eye) = self.nodes.get_mut(&name) {
                         eye.connection = Some(connection);
                         eye.remember(&vitals, now(), self.since);
+                        if let Answer::Facts(facts) = &answer {
+                            eye.past.remember(facts, now());
+                        }
                     }
                     look.vitals.insert(name.clone(), vitals);
                     answers.insert(name, answer);
@@ -96,14 +123,21 @@ impl Eyes {
         }
         for wanted in &desired.nodes {
             let body = bodies.get(&wanted.name).cloned();
-            let Body { process, disk } = body.unwrap_or(Body { process: Process::Absent, disk: Disk::Blank });
+            let Body { process, disk, started_at, settings } = body.unwrap_or(Body {
+                process: Process::Absent,
+                disk: Disk::Blank,
+                started_at: 0,
+                settings: Settings::InForce,
+            });
             let silent = || Answer::Silent { because: "it is not running".to_owned() };
             let answer = answers.remove(&wanted.name).unwrap_or_else(silent);
             let eye = self.nodes.get(&wanted.name);
             let (won_at, forced_at) = eye.map_or((None, None), |eye| (eye.won_at, eye.forced_at));
-            look.observed
-                .nodes
-                .insert(wanted.name.clone(), Seen { process, disk, answer, won_at, forced_at });
+            let yielded_at = eye.and_then(|eye| eye.past.yielded_at);
+            let silence = self.pulses.silence(&wanted.name);
+            let seen =
+                Seen { process, disk, answer, silence, started_at, settings, won_at, yielded_at, forced_at };
+            look.observed.nodes.insert(wanted.name.clone(), seen);
         }
         look
     }
@@ -138,6 +172,17 @@ impl Eye {
             self.won_at = Some(now);
         }
         self.replica = vitals.replica;
+    }
+}
+
+impl Past {
+    /// Keeps track of who owned slots and copies somebody now.
+    fn remember(&mut self, facts: &Facts, now: u64) {
+        match &facts.duty {
+            Duty::Primary => self.led = !facts.own_slots().is_empty(),
+            Duty::Replica { .. } if self.led => (self.led, self.yielded_at) = (false, Some(now)),
+            Duty::Replica { .. } => {}
+        }
     }
 }
 

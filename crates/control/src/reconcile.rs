@@ -17,6 +17,7 @@ use crate::home::write_whole;
 use crate::journal::Journal;
 use crate::now_ms;
 use crate::observe::{Eyes, Look};
+use crate::orders::{Asked, Orders};
 use crate::report::{Frame, Stage, report};
 use crate::status::{Gateway, Health, Level, Status};
 use crate::users::Register;
@@ -34,6 +35,7 @@ pub(crate) struct Loop<E> {
     pub(crate) engine: Arc<E>,
     pub(crate) eyes: Eyes,
     pub(crate) journal: Journal,
+    pub(crate) orders: Orders,
     pub(crate) gateways: Vec<watch::Receiver<Gateway>>,
     pub(crate) frame: Frame,
     pub(crate) publish: watch::Sender<Arc<Status>>,
@@ -70,27 +72,34 @@ impl<E: Engine> Loop<E> {
     /// Runs until told to stop.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let nudge = self.engine.nudge();
+        let mut asked = None;
         loop {
             let pace = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
-                pace = self.round() => pace,
+                pace = self.round(asked.take()) => pace,
             };
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = nudge.notified() => {}
+                order = self.orders.asked() => asked = Some(order),
                 () = tokio::time::sleep(pace) => {}
             }
         }
     }
 
-    async fn round(&mut self) -> Duration {
+    async fn round(&mut self, asked: Option<Asked>) -> Duration {
         let look = self.eyes.look(&self.desired, &self.engine.bodies(), now_ms).await;
         for name in look.vitals.keys() {
             self.engine.answered(name);
         }
         self.tell_nodes(&look);
+        let (desired, journal) = (&mut self.desired, &mut self.journal);
+        if let Some(asked) = asked {
+            self.orders.take(asked, desired, &look.observed, journal, now_ms());
+        }
+        self.orders.follow(desired, &look.observed, journal, now_ms());
         let plan = plan::plan(&self.desired, &look.observed, now_ms());
         self.carry_out(&plan).await;
         let mut judgement = plan::judge(&self.desired, &look.observed);
@@ -101,7 +110,7 @@ impl<E: Engine> Loop<E> {
         }
         self.tell_waits(&plan);
         self.publish(&look, &judgement);
-        match (plan.steps.is_empty(), calm) {
+        match (plan.steps.is_empty(), calm && self.desired.orders.is_empty()) {
             (true, true) => PACE[0],
             (true, false) => PACE[1],
             (false, _) => PACE[2],
@@ -240,8 +249,11 @@ fn state(seen: &Seen) -> String {
 
 fn level(step: &Step) -> Level {
     match step {
-        Step::Promote { .. } | Step::SetAside { .. } => Level::Warning,
+        Step::Promote { .. } | Step::Kill { .. } | Step::SetAside { .. } => Level::Warning,
         Step::Start { .. }
+        | Step::Stop { .. }
+        | Step::Configure { .. }
+        | Step::Switch { .. }
         | Step::Forget { .. }
         | Step::SetEpoch { .. }
         | Step::AddSlots { .. }

@@ -26,6 +26,18 @@ pub(crate) enum Command {
     /// Show the service: 0 = as it should be, 1 = something is missing or refused, 2 = not running
     #[command(after_help = "Example: evenkeel status --json | jq .health")]
     Status(StatusArgs),
+    /// Give a shard another primary, without an error for any client
+    #[command(
+        after_help = "Examples: evenkeel failover node-7001 (its best replica takes over), evenkeel failover node-7004 \
+        (this replica does), evenkeel failover 2 (the second shard)"
+    )]
+    Failover(FailoverArgs),
+    /// Give one node, or all in turn, a new process: replicas first, and a primary only after its replica took over
+    #[command(after_help = "Example: evenkeel restart all")]
+    Restart(RestartArgs),
+    /// Go on without data that nobody has any more, where `status` says that it waits for this
+    #[command(after_help = "Example: evenkeel accept-loss node-7001")]
+    AcceptLoss(AcceptLossArgs),
     /// Check a configuration file and print what is in force
     #[command(after_help = "Example: evenkeel check evenkeel.toml")]
     Check(CheckArgs),
@@ -76,6 +88,47 @@ pub(crate) struct StatusArgs {
     /// Print everything that is known, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FailoverArgs {
+    /// A primary, the replica that shall take over, or the number of a shard in the order of the slots
+    #[arg(value_name = "NODE|SHARD")]
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartArgs {
+    /// A node, or `all`
+    #[arg(value_name = "NODE|all")]
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcceptLossArgs {
+    /// The node whose data is lost
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) order: OrderArgs,
+}
+
+/// How an order is given and followed.
+#[derive(Debug, Args)]
+pub(crate) struct OrderArgs {
+    /// The directory that was given to `up`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print the order and what happened as JSON, when it has ended
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Return once the order is taken; it is carried out all the same
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command};
+use cli::{AcceptLossArgs, Cli, Command, FailoverArgs, RestartArgs};
+use evenkeel_core::plan::Request;
 use say::complain;
 
 fn main() -> ExitCode {
@@ -24,6 +25,15 @@ fn main() -> ExitCode {
         Command::Up(args) => command::up::up(&args),
         Command::Down(args) => command::down::down(&args),
         Command::Status(args) => command::status::status(&args),
+        Command::Failover(FailoverArgs { target, order }) => {
+            command::order::order(&order, &Request::Failover { target })
+        }
+        Command::Restart(RestartArgs { target, order }) => {
+            command::order::order(&order, &Request::Restart { target })
+        }
+        Command::AcceptLoss(AcceptLossArgs { node, order }) => {
+            command::order::order(&order, &Request::AcceptLoss { node })
+        }
         Command::Check(args) => command::check::check(&args),
         Command::Run(args) => command::role::role(&args),
         Command::Bench(args) => command::bench::bench(args),

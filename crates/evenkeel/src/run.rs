@@ -145,6 +145,9 @@ pub(crate) fn log(cli: &Cli) {
         Command::Up(_)
         | Command::Down(_)
         | Command::Status(_)
+        | Command::Failover(_)
+        | Command::Restart(_)
+        | Command::AcceptLoss(_)
         | Command::Check(_)
         | Command::Bench(_)
         | Command::Drill(_) => "error",

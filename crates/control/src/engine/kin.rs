@@ -46,6 +46,16 @@ fn is_kin(pid: u32, conf: &Path, dir: &Path) -> bool {
     named && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)
 }
 
+/// When a process was started, in milliseconds since the Unix epoch; within a hundredth of a second.
+pub(super) fn born(pid: u32, now: u64) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let up: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let age = ((up * 1_000.0) as u64).saturating_sub(ticks * 10);
+    Some(now.saturating_sub(age))
+}
+
 /// The first of a node's two ports that something listens on.
 pub(super) fn taken(port: u16, bus: u16) -> Option<u16> {
     let free = |port: u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok();

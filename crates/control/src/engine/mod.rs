@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use evenkeel_core::plan::{Disk, NodeName, Process};
+use evenkeel_core::plan::{Disk, NodeName, Process, Settings};
 use tokio::sync::Notify;
 
 pub use process::{Lifetime, ProcessEngine, stop_leftovers};
@@ -26,6 +26,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Starts a node's server. That it runs shows in [`Engine::bodies`], that it works in its answers.
     fn start(&self, node: &NodeName) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Ends a node's server at once. That it has ended shows in [`Engine::bodies`].
+    fn kill(&self, node: &NodeName) -> Result<(), EngineError>;
+
+    /// Asks a node's server to save its data and end; it is killed if it does not within a minute.
+    fn end(&self, node: &NodeName) -> Result<(), EngineError>;
+
+    /// Takes note that a running server was given the settings that it lacked.
+    fn configured(&self, node: &NodeName) -> Result<(), EngineError>;
 
     /// Moves the data of a dead node's server out of the way, in place of what was set aside before.
     fn set_aside(&self, node: &NodeName) -> Result<(), EngineError>;
@@ -44,6 +53,10 @@ pub struct Body {
     pub process: Process,
     /// What its disk holds; of interest while the process is dead.
     pub disk: Disk,
+    /// When the process was started, in milliseconds since the Unix epoch; 0 when that is not known.
+    pub started_at: u64,
+    /// Its settings beside those that are asked for.
+    pub settings: Settings,
 }
 
 /// Why a server could not be started.

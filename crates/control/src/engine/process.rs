@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::config::{Cluster, Persistence};
-use evenkeel_core::plan::{Desired, Disk, NodeName, Own, Peer, Process, parse_view};
+use evenkeel_core::plan::{Desired, Disk, NodeName, Own, Peer, Process, Settings, parse_view};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
-use super::conf::{BUS, USERS, conf, users};
+use super::conf::{BUS, USERS, conf, differences, persistence, users};
 use super::kin::{self, PidFd};
 use super::spawn::{Spawner, end_with_us};
 use super::{Body, Engine, EngineError};
@@ -62,7 +62,12 @@ struct Place {
     port: u16,
     dir: PathBuf,
     process: Process,
+    started_at: u64,
     handle: Option<Arc<PidFd>>,
+    /// It was asked to end.
+    ending: bool,
+    /// The configuration with which it was started, and with what was set since; empty when there is none.
+    conf: String,
     /// Starts in vain, in a row.
     failures: u32,
     /// Those of them in which the server itself ended.
@@ -94,9 +99,12 @@ impl ProcessEngine {
             let kin = kin::find(&dir.join("redis.conf"), &dir);
             let place = Place {
                 port,
+                conf: fs::read_to_string(dir.join("redis.conf")).unwrap_or_default(),
                 dir,
                 process: Process::Absent,
+                started_at: 0,
                 handle: None,
+                ending: false,
                 failures: 0,
                 crashes: 0,
                 answered: false,
@@ -124,6 +132,11 @@ impl ProcessEngine {
         let handle = Arc::new(handle);
         if let Some(place) = lock(&self.nodes).get_mut(node) {
             place.process = Process::Running { pid };
+            place.started_at = match &child {
+                Some(_) => now_ms(),
+                None => kin::born(pid, now_ms()).unwrap_or(0),
+            };
+            place.ending = false;
             place.handle = Some(Arc::clone(&handle));
             place.answered = child.is_none();
         }
@@ -145,6 +158,18 @@ impl ProcessEngine {
         });
     }
 
+    fn conf(&self, port: u16, dir: &Path, persistence: Persistence) -> String {
+        let cluster = Cluster { persistence, ..self.cluster.clone() };
+        conf(&cluster, &self.server.title(), port, dir, &self.password)
+    }
+
+    /// In which form a dead node's data lies on its disk. A server is started with that, or it would not find its
+    /// data; what is asked for is set once it runs.
+    fn lies(&self, dir: &Path) -> Persistence {
+        let text = fs::read_to_string(dir.join("redis.conf")).unwrap_or_default();
+        persistence(&text).filter(|before| keeps(*before, dir)).unwrap_or(self.cluster.persistence)
+    }
+
     async fn launch(&self, node: &NodeName, port: u16, dir: &Path) -> Result<(), EngineError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|source| system(format!("make {}", dir.display()), source))?;
@@ -155,10 +180,13 @@ impl ProcessEngine {
         }
         check_port(node, port)?;
         check_identity(node, dir)?;
-        let text = conf(&self.cluster, port, dir, &self.password);
+        let text = self.conf(port, dir, self.lies(dir));
         let written = write_whole(&file, text.as_bytes(), 0o600);
         written.map_err(|source| system(format!("write {}", file.display()), source))?;
         write_users(&dir.join(USERS), &self.password)?;
+        if let Some(place) = lock(&self.nodes).get_mut(node) {
+            place.conf = text;
+        }
         let log = log(&dir.join("server.log"))?;
         let twin = log.try_clone().map_err(|source| system("write the server's log", source))?;
         let mut command = Command::new(&self.server.program);
@@ -181,13 +209,16 @@ impl ProcessEngine {
 impl Engine for ProcessEngine {
     fn bodies(&self) -> BTreeMap<NodeName, Body> {
         let body = |place: &Place| {
-            let kept = place.handle.is_some() || keeps(self.cluster.persistence, &place.dir);
+            let kept = place.handle.is_some() || keeps(self.lies(&place.dir), &place.dir);
             let disk = match (kept, place.crashes >= IN_VAIN) {
                 (false, _) => Disk::Blank,
                 (true, true) => Disk::Unreadable,
                 (true, false) => Disk::Kept,
             };
-            Body { process: place.process.clone(), disk }
+            let wanted = self.conf(place.port, &place.dir, self.cluster.persistence);
+            let settings =
+                if place.handle.is_some() { differences(&place.conf, &wanted) } else { Settings::InForce };
+            Body { process: place.process.clone(), disk, started_at: place.started_at, settings }
         };
         lock(&self.nodes).iter().map(|(node, place)| (node.clone(), body(place))).collect()
     }
@@ -215,6 +246,39 @@ impl Engine for ProcessEngine {
             place.process = Process::Exited { at: now_ms(), how, failures: place.failures };
         }
         started
+    }
+
+    fn kill(&self, node: &NodeName) -> Result<(), EngineError> {
+        let nodes = lock(&self.nodes);
+        let place = nodes.get(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
+        let Some(handle) = &place.handle else { return Ok(()) };
+        let sent = pidfd_send_signal(handle.get_ref(), Signal::KILL);
+        sent.map_err(|error| system(format!("end the server of {node}"), error.into()))
+    }
+
+    fn end(&self, node: &NodeName) -> Result<(), EngineError> {
+        let mut nodes = lock(&self.nodes);
+        let place = nodes.get_mut(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
+        let Some(handle) = place.handle.clone() else { return Ok(()) };
+        if !std::mem::replace(&mut place.ending, true) {
+            tokio::spawn(async move { end(&[handle.as_ref()]).await });
+        }
+        Ok(())
+    }
+
+    fn configured(&self, node: &NodeName) -> Result<(), EngineError> {
+        let mut nodes = lock(&self.nodes);
+        let place = nodes.get_mut(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
+        let wanted = self.cluster.persistence;
+        // until its first append-only file is whole, a server that dies must be started from its snapshot
+        if wanted == Persistence::Aof && !keeps(wanted, &place.dir) {
+            return Ok(());
+        }
+        let (text, file) = (self.conf(place.port, &place.dir, wanted), place.dir.join("redis.conf"));
+        let written = write_whole(&file, text.as_bytes(), 0o600);
+        written.map_err(|source| system(format!("write {}", file.display()), source))?;
+        place.conf = text;
+        Ok(())
     }
 
     fn set_aside(&self, node: &NodeName) -> Result<(), EngineError> {

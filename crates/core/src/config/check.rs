@@ -189,7 +189,18 @@ fn cluster(page: &Page<'_>, raw: &RawCluster) -> Result<Cluster, ConfigError> {
             Millis(500)..=Millis(60_000),
             default.node_timeout,
         )?,
+        hang: hang(page, &raw.hang, default.hang)?,
     })
+}
+
+/// Less than 200 ms would take an ordinary slow command for a hang.
+fn hang(page: &Page<'_>, written: &Written, default: Millis) -> Result<Millis, ConfigError> {
+    let expected = "\"0\" for never, or a duration 200ms..=1m, such as \"400ms\"";
+    let time = page.text("cluster.hang", written, expected, default)?;
+    match time.0 {
+        0 | 200..=60_000 => Ok(time),
+        _ => Err(page.wrong("cluster.hang", written, expected)),
+    }
 }
 
 fn program(page: &Page<'_>, written: &Written) -> Result<Program, ConfigError> {

@@ -46,6 +46,8 @@ pub struct Cluster {
     pub persistence: Persistence,
     /// Silence after which the servers themselves call one of them dead.
     pub node_timeout: Millis,
+    /// How long a server may do nothing while it owes answers, before evenkeel ends it; 0 for ever.
+    pub hang: Millis,
 }
 
 /// `[gateway]`: the address that clients use, and its limits.
@@ -258,6 +260,7 @@ impl Default for Cluster {
             eviction: Eviction::Noeviction,
             persistence: Persistence::Aof,
             node_timeout: Millis(5_000),
+            hang: Millis(400),
         }
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct RawCluster {
     pub(super) eviction: Written,
     pub(super) persistence: Written,
     pub(super) node_timeout: Written,
+    pub(super) hang: Written,
 }
 
 /// `[gateway]`

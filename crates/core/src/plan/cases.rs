@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use super::{
-    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink,
-    PeerRole, Plan, Process, Promotion, Rung, Seen, Slots, State, Step, Wanted, judge, plan,
+    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Order, Own, Peer, PeerLink,
+    PeerRole, Plan, Process, Progress, Promotion, Request, Rung, Seen, Settings, Silence, Slots, State, Step,
+    Wanted, What, admit, judge, plan, progress,
 };
-use crate::config::Millis;
+use crate::config::{Millis, Persistence};
 
 const NOW: u64 = 1_000_000;
 
@@ -44,7 +45,15 @@ fn line(at: usize, viewer: usize) -> Peer {
 impl Moment {
     fn calm() -> Moment {
         let nodes = (0..6).map(|at| Wanted { name: name(at), addr: addr(at) }).collect();
-        let desired = Desired { nodes, shards: 3, replicas: 1, node_timeout: Millis(5_000) };
+        let desired = Desired {
+            nodes,
+            shards: 3,
+            replicas: 1,
+            node_timeout: Millis(5_000),
+            hang: Millis(400),
+            persistence: Persistence::Aof,
+            orders: Vec::new(),
+        };
         let seen = |at: usize| Seen {
             process: Process::Running { pid: 1 },
             disk: Disk::Kept,
@@ -56,7 +65,11 @@ impl Moment {
                 keys: 10,
                 view: (0..6).map(|peer| line(peer, at)).collect(),
             })),
+            silence: None,
+            started_at: NOW - 100_000,
+            settings: Settings::InForce,
             won_at: None,
+            yielded_at: None,
             forced_at: None,
         };
         Moment {
@@ -89,6 +102,13 @@ impl Moment {
         self
     }
 
+    /// Runs, owes answers, and has done nothing for a while.
+    fn hung(mut self, at: usize, still: u64) -> Moment {
+        self = self.silent(at);
+        self.seen(at).silence = Some(Silence { pings: 1 + still as u32 / 80, owed: still, still });
+        self
+    }
+
     fn plan(&self) -> Plan {
         plan(&self.desired, &self.observed, NOW)
     }
@@ -110,6 +130,10 @@ fn takeover(at: usize) -> Step {
 
 fn force(at: usize) -> Step {
     Step::Promote { node: name(at), by: Promotion::Force }
+}
+
+fn kill(at: usize) -> Step {
+    Step::Kill { node: name(at) }
 }
 
 fn start(at: usize) -> Step {
@@ -157,6 +181,51 @@ fn silence_is_not_death() {
 }
 
 #[test]
+fn a_hung_server_is_ended_once_it_did_nothing_for_long_enough() {
+    assert!(Moment::calm().hung(0, 399).plan().steps.is_empty());
+    let hung = Moment::calm().hung(0, 400);
+    assert_eq!(hung.steps(), [kill(0)]);
+    assert!(
+        hung.plan().steps[0]
+            .because
+            .contains("owes 6 pings an answer and has done nothing for 400 ms; d is in sync")
+    );
+    assert_eq!(Moment::calm().hung(3, 400).steps(), [kill(3)], "a replica too");
+    let mut never = Moment::calm().hung(0, 9_000);
+    never.desired.hang = Millis(0);
+    assert_eq!(never.steps(), []);
+}
+
+#[test]
+fn a_server_that_computes_is_not_ended() {
+    let mut moment = Moment::calm().hung(0, 9_000);
+    moment.seen(0).silence = Some(Silence { pings: 99, owed: 9_000, still: 80 });
+    assert_eq!(moment.steps(), []);
+}
+
+#[test]
+fn a_hung_primary_whose_end_would_cost_more_than_its_silence_is_left_alone() {
+    let stale = |still, persistence| {
+        let mut moment = Moment::calm().hung(0, still);
+        moment.desired.persistence = persistence;
+        moment.facts(3).duty = Duty::Replica { of: id(0), link: Link::Down { since_s: 60 } };
+        moment
+    };
+    assert!(stale(4_999, Persistence::Aof).waits().contains("no replica that is in sync could take over"));
+    assert_eq!(stale(5_000, Persistence::Aof).steps(), [kill(0)]);
+    assert!(stale(9_000, Persistence::None).waits().contains("no replica that is in sync could take over"));
+    let two = |still| Moment::calm().hung(0, still).hung(1, still);
+    assert!(two(4_999).waits().contains("no majority of the primaries sees its replica d"));
+    assert_eq!(two(5_000).steps(), [kill(0), kill(1)]);
+}
+
+#[test]
+fn when_most_servers_are_silent_the_machine_stands_still() {
+    let most = (0..4).fold(Moment::calm(), |moment, at| moment.hung(at, 9_000));
+    assert!(most.waits().contains("so do most others"));
+}
+
+#[test]
 fn a_dead_replica_is_started() {
     assert_eq!(Moment::calm().dead(4, Disk::Kept).steps(), [start(4)]);
     assert_eq!(Moment::calm().dead(4, Disk::Blank).steps(), [start(4)]);
@@ -170,24 +239,48 @@ fn primaries_that_die_together_are_all_replaced_when_nobody_is_hidden() {
 }
 
 #[test]
-fn with_a_primary_that_nobody_can_ask_the_primaries_vote() {
+fn with_a_primary_that_nobody_can_ask_the_primaries_vote_and_a_vote_without_result_is_overruled() {
     let mut moment = Moment::calm().dead(0, Disk::Kept).silent(1);
     assert_eq!(moment.steps(), [force(3)]);
+    moment.seen(3).forced_at = Some(NOW - 249);
+    assert!(moment.waits().contains("the primaries vote"));
+    moment.seen(3).forced_at = Some(NOW - 250);
+    assert_eq!(moment.steps(), [takeover(3)]);
+    assert!(moment.plan().steps[0].because.contains("the election has no result after 250 ms"));
+}
+
+#[test]
+fn one_decision_for_a_shard_at_a_time() {
+    // e copies a too: d was asked, e is the better one by now
+    let mut moment = Moment::calm().dead(0, Disk::Kept).silent(1);
+    moment.facts(4).duty = Duty::Replica { of: id(0), link: Link::Up };
+    moment.facts(4).offset = 200;
+    assert_eq!(moment.steps(), [force(4)]);
+    moment.seen(3).forced_at = Some(NOW - 100);
+    assert!(moment.waits().contains("the primaries vote"));
+}
+
+#[test]
+fn an_election_is_not_overruled_while_a_replica_that_may_have_won_is_silent() {
+    let mut moment = Moment::calm().dead(0, Disk::Kept).silent(1).silent(4);
+    for viewer in [2, 3, 5] {
+        for peer in moment.facts(viewer).view.iter_mut().filter(|peer| peer.id == id(4)) {
+            peer.role = PeerRole::Replica(id(0));
+        }
+    }
     moment.seen(3).forced_at = Some(NOW - 1_000);
-    assert!(moment.waits().contains("has not won yet"));
+    assert!(moment.waits().contains("e may have been elected and does not answer"));
     // it does not help: the disk does
     moment.seen(3).forced_at = Some(NOW - 3_000);
     assert_eq!(moment.steps(), [start(0)]);
-    // unless the disk has nothing
-    moment.seen(0).disk = Disk::Blank;
-    assert!(moment.waits().contains("has not won yet"));
 }
 
 #[test]
 fn a_recent_winner_never_stands_for_election() {
     let mut moment = Moment::calm().dead(0, Disk::Blank).silent(1);
     moment.seen(3).won_at = Some(NOW - 19_000);
-    assert!(moment.waits().contains("must not stand again yet"));
+    assert_eq!(moment.steps(), [takeover(3)]);
+    assert!(moment.plan().steps[0].because.contains("must not stand again"));
     moment.seen(3).won_at = Some(NOW - 21_000);
     assert_eq!(moment.steps(), [force(3)]);
 }
@@ -286,4 +379,149 @@ fn a_node_with_foreign_keys_stops_the_forming_of_a_cluster() {
     assert_eq!(moment.plan().rung, Some(Rung::Create));
     moment.facts(4).keys = 3;
     assert!(moment.waits().contains("e forms no cluster with the others, but holds 3 keys"));
+}
+
+impl Moment {
+    fn order(&mut self, request: &Request) -> Result<What, String> {
+        let what = admit(&self.desired, &self.observed, request, NOW)?;
+        let id = self.desired.orders.len() as u64 + 1;
+        self.desired.orders.push(Order { id, at: NOW, what: what.clone() });
+        Ok(what)
+    }
+
+    fn failover(&mut self, target: &str) -> Result<What, String> {
+        self.order(&Request::Failover { target: target.to_owned() })
+    }
+
+    fn restart(&mut self, target: &str) -> Result<What, String> {
+        self.order(&Request::Restart { target: target.to_owned() })
+    }
+
+    fn progress(&self) -> Progress {
+        progress(&self.desired, &self.observed, &self.desired.orders[0], NOW)
+    }
+}
+
+fn stop(at: usize) -> Step {
+    Step::Stop { node: name(at) }
+}
+
+fn switch(at: usize, from: usize) -> Step {
+    Step::Switch { node: name(at), from: name(from) }
+}
+
+#[test]
+fn a_planned_failover_names_a_shard_a_primary_or_a_replica() {
+    let moved = |target: &str| Moment::calm().failover(target);
+    let from_b = Ok(What::Failover { from: name(1), to: None });
+    assert_eq!((moved("2"), moved("b")), (from_b.clone(), from_b));
+    assert_eq!(moved("e"), Ok(What::Failover { from: name(1), to: Some(name(4)) }));
+    for (target, why) in
+        [("4", "there is no shard 4, expected 1..=3"), ("0", "no shard 0"), ("x", "expected one of a, b, c")]
+    {
+        let error = moved(target).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    assert!(
+        Moment::calm().dead(4, Disk::Kept).failover("b").unwrap_err().contains("no replica that answers")
+    );
+    assert!(Moment::calm().silent(4).failover("e").unwrap_err().contains("e does not answer"));
+    let mut twice = Moment::calm();
+    twice.failover("b").unwrap();
+    assert!(twice.failover("e").unwrap_err().contains("order 1 moves the slots of b already"));
+    assert_eq!(twice.steps(), [switch(4, 1)]);
+    assert_eq!(twice.plan().rung, Some(Rung::Upgrade));
+    assert_eq!(twice.progress(), Progress::Open);
+}
+
+#[test]
+fn a_switch_waits_for_whatever_would_make_it_long_or_unsafe() {
+    let waits = |spoil: fn(&mut Moment)| {
+        let mut moment = Moment::calm();
+        moment.failover("a").unwrap();
+        spoil(&mut moment);
+        moment.waits()
+    };
+    assert!(
+        waits(|moment| moment.seen(3).won_at = Some(NOW - 19_000)).contains("can stand again in 1000 ms")
+    );
+    assert!(waits(|moment| moment.seen(0).yielded_at = Some(NOW - 9_000)).contains("vote again in 1000 ms"));
+    assert!(waits(|moment| moment.seen(3).forced_at = Some(NOW - 6_000)).contains("was asked 6000 ms ago"));
+    assert!(waits(|moment| moment.facts(0).offset += 2 << 20).contains("d is 2097152 bytes behind"));
+    assert!(waits(|moment| moment.facts(3).state = State::Fail).contains("d is not in sync"));
+    let blind = waits(|moment| {
+        for viewer in [0, 1] {
+            let line = moment.facts(viewer).view.iter_mut().find(|peer| peer.id == id(3));
+            line.unwrap().link = PeerLink::Down;
+        }
+    });
+    assert!(blind.contains("no majority of the primaries sees d"), "{blind}");
+    let unheard = waits(|moment| {
+        for viewer in [1, 2] {
+            let line = moment.facts(viewer).view.iter_mut().find(|peer| peer.id == id(3));
+            line.unwrap().role = PeerRole::Primary;
+        }
+    });
+    assert!(unheard.contains("no majority of the primaries sees d as its replica"), "{unheard}");
+}
+
+#[test]
+fn a_rolling_restart_takes_replicas_first_and_switches_before_a_primary() {
+    let mut moment = Moment::calm();
+    moment.restart("all").unwrap();
+    assert_eq!(moment.steps(), [stop(3)]);
+    assert!(
+        moment.plan().steps[0].because.contains("order 1: it gets a new process (6 to go); it owns no slots")
+    );
+    for at in 3..6 {
+        assert_eq!(moment.steps(), [stop(at)]);
+        moment.seen(at).started_at = NOW + 1;
+    }
+    assert_eq!(moment.steps(), [switch(3, 0)]);
+    moment.seen(3).forced_at = Some(NOW - 1);
+    assert!(moment.waits().contains("was asked 1 ms ago"));
+}
+
+#[test]
+fn a_rolling_restart_goes_on_only_when_all_is_well() {
+    let mut moment = Moment::calm();
+    moment.restart("all").unwrap();
+    moment.facts(4).duty = Duty::Replica { of: id(1), link: Link::Down { since_s: 1 } };
+    assert!(
+        moment.waits().contains("first all has to be well: e its link to its primary has been down for 1 s")
+    );
+    let dead = moment.dead(4, Disk::Kept);
+    assert_eq!(dead.steps(), [start(4)], "what is broken is repaired first");
+}
+
+#[test]
+fn a_primary_without_a_replica_is_restarted_in_place_if_its_disk_keeps_its_data() {
+    let alone = |persistence| {
+        let mut moment = Moment::calm();
+        moment.desired.nodes.truncate(3);
+        (moment.desired.replicas, moment.desired.persistence) = (0, persistence);
+        moment.observed.nodes.retain(|node, _| node.0.as_str() < "d");
+        for at in 0..3 {
+            moment.facts(at).view.truncate(3);
+        }
+        moment
+    };
+    let mut kept = alone(Persistence::Aof);
+    kept.restart("a").unwrap();
+    assert_eq!(kept.steps(), [stop(0)]);
+    assert!(alone(Persistence::None).restart("a").unwrap_err().contains("a restart would lose the data"));
+}
+
+#[test]
+fn other_settings_are_set_in_place_or_with_a_new_process() {
+    let mut moment = Moment::calm();
+    let changes = vec![("maxmemory".to_owned(), "1".to_owned())];
+    moment.seen(0).settings = Settings::Adjustable(changes.clone());
+    assert_eq!(moment.steps(), [Step::Configure { node: name(0), changes }]);
+    moment.seen(0).settings = Settings::InForce;
+    moment.seen(5).settings = Settings::Fixed("another server program".to_owned());
+    assert_eq!(moment.steps(), [stop(5)]);
+    assert!(
+        moment.plan().steps[0].because.contains("another server program takes effect with a new process")
+    );
 }

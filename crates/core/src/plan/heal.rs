@@ -16,6 +16,7 @@
 //!                └─ nothing ─────────────────────────────────────► start in place
 //! ```
 
+use super::hang::end_hung;
 use super::picture::{Picture, Standing};
 use super::{
     Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion,
@@ -24,12 +25,17 @@ use super::{
 
 /// How long a replica that does not answer may keep its primary from being started in place, in milliseconds.
 const SILENCE: u64 = 2_000;
+/// An election that has no result by then is overruled, in milliseconds.
+const RESULT: u64 = 250;
+/// How long the winner of an election must not stand again at least, in milliseconds.
+pub(super) const STALE: u64 = 4_000;
 /// After so many starts in vain a node's disk counts as lost, as long as it fails.
 const IN_VAIN: u32 = 3;
 /// First and longest pause before a server that ended without ever answering is started again, in milliseconds.
 const PAUSES: (u64, u64) = (500, 30_000);
 
 pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
+    end_hung(picture, plan);
     for (wanted, seen) in picture.nodes().filter(|(_, seen)| seen.is_dead()) {
         match picture.standing(wanted.addr, None) {
             Standing::Owner { id, slots } => {
@@ -154,33 +160,48 @@ fn promote(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Wa
     }
 }
 
-/// Lets the primaries vote, because some of them cannot be asked; where that does not help, the disk does.
+/// Lets the primaries vote, because some of them cannot be asked. An election that brings no result within a moment
+/// is overruled, since the death is proven, unless a silent replica may have been elected where nobody sees it.
 fn elect(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Wanted, what: &str) {
     let name = &replica.name;
     let timeout = picture.desired.node_timeout.0;
-    let seen = picture.at(replica.addr).map(|(_, seen)| seen);
     let since = |at: Option<u64>| at.map_or(u64::MAX, |at| picture.now.saturating_sub(at));
-    let won = since(seen.and_then(|seen| seen.won_at));
-    let forced = since(seen.and_then(|seen| seen.forced_at));
-    // votes of an election that the same process won are counted again: two primaries for seconds
-    let (too_soon, why) = if won < (4 * timeout).max(4_000) {
-        (true, "won an election a moment ago and must not stand again yet")
-    } else {
-        (forced < (2 * timeout).max(2_000), "was asked to stand for election and has not won yet")
-    };
-    if !too_soon {
+    let seen = |wanted: &Wanted| picture.at(wanted.addr).map(|(_, seen)| seen);
+    let won = since(seen(replica).and_then(|seen| seen.won_at));
+    // one decision for a shard at a time, whichever of its replicas was asked
+    let asked = picture.replicas_of(lost.id).filter_map(|(other, _)| seen(other)?.forced_at).max();
+    let (forced, fresh) = (since(asked), won < STALE.max(4 * timeout));
+    let hidden = hidden_copy(picture, lost.id, true);
+    if forced < RESULT {
+        plan.wait(name, format!("{what}; the primaries vote"));
+    } else if let (None, true) = (hidden, fresh || asked.is_some()) {
+        // votes of an election that the same process won are counted again: two primaries for seconds
+        let why = if fresh {
+            format!("{name} won an election a moment ago and must not stand again")
+        } else {
+            format!("the election has no result after {RESULT} ms")
+        };
+        let because = format!("{what}; {why}, and no other replica is hidden");
+        plan.step(Step::Promote { node: name.clone(), by: Promotion::Takeover }, because);
+    } else if !fresh && forced >= (2 * timeout).max(2_000) {
         let because = format!("{what}; not every primary can be asked, so the primaries vote");
         plan.step(Step::Promote { node: name.clone(), by: Promotion::Force }, because);
-    } else if lost.seen.disk == Disk::Kept && lost.seen.is_dead() && forced.min(won) >= SILENCE {
-        start(picture, plan, lost.wanted, lost.seen, &format!("{name} {why}"));
     } else {
-        plan.wait(name, format!("{what}; {name} {why}"));
+        let why = match hidden {
+            Some(hidden) => format!("{} may have been elected and does not answer", hidden.name),
+            None => format!("{name} was asked to stand for election and has not won yet"),
+        };
+        if lost.seen.disk == Disk::Kept && lost.seen.is_dead() && forced.min(won) >= SILENCE {
+            start(picture, plan, lost.wanted, lost.seen, &why);
+        } else {
+            plan.wait(name, format!("{what}; {why}"));
+        }
     }
 }
 
 /// Who can say that a take-over without votes is safe.
-enum Court {
-    /// A majority of the primaries answers and sees the replica.
+pub(super) enum Court {
+    /// A majority of the primaries answers and sees the replica as what it is.
     Majority,
     /// No primary is hidden: each one answers or is proven dead.
     Accounted,
@@ -188,10 +209,16 @@ enum Court {
     Unknown,
 }
 
-fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
+pub(super) fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> Court {
     let electorate: Vec<&Peer> = facts.view.iter().filter(|peer| !peer.slots.is_empty()).collect();
+    // nobody votes for a node that they do not know as a replica of that primary; they learn it by rumour
+    let role = match &facts.duty {
+        Duty::Replica { of, .. } => PeerRole::Replica(of.clone()),
+        Duty::Primary => PeerRole::Primary,
+    };
     let sees = |voter: &Facts| {
-        voter.line(replica).is_some_and(|peer| peer.link == PeerLink::Up && peer.mark != Mark::Failed)
+        let line = voter.line(replica);
+        line.is_some_and(|peer| peer.role == role && peer.link == PeerLink::Up && peer.mark != Mark::Failed)
     };
     let votes = picture
         .owners()

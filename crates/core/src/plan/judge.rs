@@ -35,12 +35,15 @@ impl Judgement {
 
 /// Compares what is observed with what is desired.
 pub fn judge(desired: &Desired, observed: &Observed) -> Judgement {
-    let picture = Picture::new(desired, observed, 0);
+    judge_picture(&Picture::new(desired, observed, 0))
+}
+
+pub(super) fn judge_picture(picture: &Picture<'_>) -> Judgement {
     let mut judgement = Judgement::default();
-    for wanted in &desired.nodes {
-        let trouble = match observed.nodes.get(&wanted.name) {
+    for wanted in &picture.desired.nodes {
+        let trouble = match picture.at(wanted.addr) {
             None => Some("not looked at yet".to_owned()),
-            Some(seen) => trouble(&picture, wanted, seen),
+            Some((_, seen)) => trouble(picture, wanted, seen),
         };
         if let Some(trouble) = trouble {
             judgement.nodes.insert(wanted.name.clone(), trouble);
@@ -48,7 +51,7 @@ pub fn judge(desired: &Desired, observed: &Observed) -> Judgement {
     }
     let serving = picture.owners().filter(|(_, facts)| facts.state == State::Ok);
     judgement.served = serving.fold(Slots::none(), |sum, (_, facts)| sum.plus(facts.own_slots()));
-    shards(&picture, &mut judgement.cluster);
+    shards(picture, &mut judgement.cluster);
     judgement
 }
 

@@ -7,17 +7,21 @@
 //! the ladder; the first rung with work ends the climb
 //!   balance   even load over the nodes                        (has no rung yet)
 //!   scale     more or fewer shards and replicas               (has no rung yet)
-//!   upgrade   one node after the other, replicas first        (has no rung yet)
+//!   upgrade   one node after the other, replicas first        upgrade.rs
 //!   create    epochs, slots, MEET, REPLICATE                  create.rs
-//!   heal      replace dead primaries, restart what is dead    heal.rs
+//!   heal      end what hangs, replace dead primaries,         hang.rs, heal.rs
+//!             restart what is dead
 //! ```
 
 #[cfg(test)]
 mod cases;
 mod create;
+mod hang;
 mod heal;
 mod judge;
+mod order;
 mod picture;
+mod upgrade;
 mod users;
 #[cfg(test)]
 mod world;
@@ -26,15 +30,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::topology::{Mark, NodeId, Own, Peer, PeerLink, PeerRole, SLOTS, Slots, ViewError, parse_view};
 pub use judge::{Judgement, judge};
+pub use order::{Order, Progress, Request, What, admit, progress};
 pub use users::{Change, Users, Voice, align};
 
-use crate::config::{Config, Millis};
+use crate::config::{Config, Millis, Persistence};
 use picture::Picture;
 
+/// How long a planned failover is tried at least, in milliseconds.
+const PLANNED: u64 = 60_000;
+
 /// Name of a node in this deployment, e.g. `node-7001`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct NodeName(pub String);
 
 /// What the operator asked for.
@@ -48,6 +59,12 @@ pub struct Desired {
     pub replicas: usize,
     /// The servers' own time-out.
     pub node_timeout: Millis,
+    /// How long a server may do nothing while it owes answers; 0 for ever.
+    pub hang: Millis,
+    /// What the servers keep on disk.
+    pub persistence: Persistence,
+    /// What a person ordered and is not done yet.
+    pub orders: Vec<Order>,
 }
 
 /// A node that should exist.
@@ -77,8 +94,16 @@ pub struct Seen {
     pub disk: Disk,
     /// Its own answers.
     pub answer: Answer,
+    /// The pings that it owes an answer to.
+    pub silence: Option<Silence>,
+    /// When its process was started; 0 when that is not known.
+    pub started_at: u64,
+    /// Whether it runs with the settings that are asked for.
+    pub settings: Settings,
     /// When this process was last seen to become a primary.
     pub won_at: Option<u64>,
+    /// When the node, by whatever process, was last seen to stop being a primary.
+    pub yielded_at: Option<u64>,
     /// When it was last asked to become a primary by an election.
     pub forced_at: Option<u64>,
 }
@@ -102,6 +127,28 @@ pub enum Process {
         /// How many times in a row it ended without ever having answered.
         failures: u32,
     },
+}
+
+/// Settings of a running server beside those that are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settings {
+    /// The same.
+    InForce,
+    /// These keys and values are missing, and can be set while it runs.
+    Adjustable(Vec<(String, String)>),
+    /// This can change with a new process only.
+    Fixed(String),
+}
+
+/// Pings without an answer, from a process that has answered before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// How many.
+    pub pings: u32,
+    /// Since the first of them, in milliseconds.
+    pub owed: u64,
+    /// For how much of that, up to now, the process did not even compute.
+    pub still: u64,
 }
 
 /// What a dead node's disk holds.
@@ -190,6 +237,8 @@ pub enum Rung {
     Heal,
     /// What is missing is made.
     Create,
+    /// What is old is renewed.
+    Upgrade,
 }
 
 /// What to do next.
@@ -201,6 +250,8 @@ pub struct Plan {
     pub steps: Vec<Planned>,
     /// What has to wait, for time or for a person.
     pub waits: Vec<Wait>,
+    /// Nodes whose data is gone, as far as anyone knows: a person has to accept that, or to put it back.
+    pub losses: Vec<NodeName>,
 }
 
 /// A step and its reason.
@@ -228,6 +279,30 @@ pub enum Step {
     Start {
         /// Which.
         node: NodeName,
+    },
+    /// End a server that hangs, so that there is proof of its death.
+    Kill {
+        /// Which.
+        node: NodeName,
+    },
+    /// End a server in order, its data saved; *heal* starts it again.
+    Stop {
+        /// Which.
+        node: NodeName,
+    },
+    /// Change settings of a running server.
+    Configure {
+        /// Which.
+        node: NodeName,
+        /// Keys and values.
+        changes: Vec<(String, String)>,
+    },
+    /// Let a replica take over from its living primary, without a loss.
+    Switch {
+        /// The replica.
+        node: NodeName,
+        /// The primary.
+        from: NodeName,
     },
     /// Move data that cannot be read out of the way (it is kept), so that the node can copy its shard anew.
     SetAside {
@@ -293,9 +368,11 @@ pub enum Promotion {
 pub fn plan(desired: &Desired, observed: &Observed, now: u64) -> Plan {
     let picture = Picture::new(desired, observed, now);
     let mut plan = Plan::default();
-    for (rung, climb) in
-        [(Rung::Heal, heal::heal as fn(&Picture<'_>, &mut Plan)), (Rung::Create, create::create)]
-    {
+    for (rung, climb) in [
+        (Rung::Heal, heal::heal as fn(&Picture<'_>, &mut Plan)),
+        (Rung::Create, create::create),
+        (Rung::Upgrade, upgrade::upgrade),
+    ] {
         climb(&picture, &mut plan);
         if !plan.steps.is_empty() {
             plan.rung = Some(rung);
@@ -317,6 +394,9 @@ impl Desired {
             shards: config.cluster.shards.into(),
             replicas: config.cluster.replicas.into(),
             node_timeout: config.cluster.node_timeout,
+            hang: config.cluster.hang,
+            persistence: config.cluster.persistence,
+            orders: Vec::new(),
         }
     }
 }
@@ -340,6 +420,10 @@ impl Step {
     pub fn node(&self) -> &NodeName {
         match self {
             Step::Start { node }
+            | Step::Kill { node }
+            | Step::Stop { node }
+            | Step::Configure { node, .. }
+            | Step::Switch { node, .. }
             | Step::SetAside { node }
             | Step::Promote { node, .. }
             | Step::Forget { node, .. }
@@ -361,6 +445,13 @@ impl fmt::Display for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Start { .. } => out.write_str("start the server"),
+            Step::Kill { .. } => out.write_str("end the server that hangs"),
+            Step::Stop { .. } => out.write_str("stop the server"),
+            Step::Configure { changes, .. } => {
+                let set: Vec<String> = changes.iter().map(|(key, value)| format!("{key} {value}")).collect();
+                write!(out, "set {}", set.join(", "))
+            }
+            Step::Switch { from, .. } => write!(out, "take over from {from}"),
             Step::SetAside { .. } => out.write_str("set its data aside"),
             Step::Promote { by: Promotion::Takeover, .. } => out.write_str("promote by takeover"),
             Step::Promote { by: Promotion::Force, .. } => out.write_str("promote by election"),

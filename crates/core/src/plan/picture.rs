@@ -84,6 +84,14 @@ impl<'a> Picture<'a> {
         }
     }
 
+    /// Whether most of those whose word counts show a node without slots.
+    pub(super) fn is_idle_to_most(&self, wanted: &Wanted) -> bool {
+        match self.standing(wanted.addr, None) {
+            Standing::Idle => true,
+            Standing::Unknown | Standing::Owner { .. } => false,
+        }
+    }
+
     /// Answering nodes that copy a primary by their own account.
     pub(super) fn replicas_of<'p>(
         &'p self,

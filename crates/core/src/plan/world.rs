@@ -4,12 +4,15 @@
 //! The model knows what matters here: views and epochs that spread by rumour, elections, data that a restart
 //! without persistence loses and that a replica throws away when it follows an empty primary.
 
+mod act;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{
-    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Own, Peer, PeerLink,
-    PeerRole, Process, Promotion, Seen, Slots, State, Step, Wanted, judge, plan,
+    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Order, Own, Peer, PeerLink,
+    PeerRole, Process, Progress, Request, Seen, Settings, Silence, Slots, State, Wanted, What, admit, judge,
+    plan, progress,
 };
 use crate::config::{Millis, Persistence};
 
@@ -30,7 +33,10 @@ struct Model {
     id: u64,
     process: Process,
     since: u64,
+    hung_from: u64,
     hung_until: u64,
+    /// It computes while it hangs.
+    busy: bool,
     view: BTreeMap<u64, Known>,
     data: u64,
     disk: u64,
@@ -39,6 +45,7 @@ struct Model {
     offset: u64,
     link_down: Option<u64>,
     won_at: Option<u64>,
+    yielded_at: Option<u64>,
     forced_at: Option<u64>,
 }
 
@@ -59,12 +66,22 @@ impl World {
         let count = shards * (1 + replicas);
         let nodes =
             (0..count).map(|at| Wanted { name: NodeName(format!("n{at:02}")), addr: addr(at) }).collect();
-        let desired = Desired { nodes, shards, replicas, node_timeout: Millis(TIMEOUT) };
+        let desired = Desired {
+            nodes,
+            shards,
+            replicas,
+            node_timeout: Millis(TIMEOUT),
+            hang: Millis(400),
+            persistence,
+            orders: Vec::new(),
+        };
         let model = |at: usize| Model {
             id: at as u64 + 1,
             process: Process::Absent,
             since: 0,
+            hung_from: 0,
             hung_until: 0,
+            busy: false,
             view: BTreeMap::from([(at as u64 + 1, Known { at, of: None, epoch: 0, slots: Slots::none() })]),
             data: 0,
             disk: 0,
@@ -73,6 +90,7 @@ impl World {
             offset: 0,
             link_down: None,
             won_at: None,
+            yielded_at: None,
             forced_at: None,
         };
         World {
@@ -136,12 +154,23 @@ impl World {
                 process: node.process.clone(),
                 disk,
                 answer,
+                silence: self.silence(at),
+                started_at: node.since,
+                settings: Settings::InForce,
                 won_at: node.won_at,
+                yielded_at: node.yielded_at,
                 forced_at: node.forced_at,
             }
         };
         let nodes = (0..self.nodes.len()).map(|at| (self.desired.nodes[at].name.clone(), seen(at))).collect();
         Observed { since: self.began, nodes }
+    }
+
+    fn silence(&self, at: usize) -> Option<Silence> {
+        let node = &self.nodes[at];
+        let owed = self.now.saturating_sub(node.hung_from);
+        let hangs = self.up(at) && node.hung_until > self.now && owed > 0;
+        hangs.then_some(Silence { pings: owed as u32 / 80, owed, still: if node.busy { 0 } else { owed } })
     }
 
     fn facts(&self, at: usize) -> Facts {
@@ -182,8 +211,9 @@ impl World {
         for at in 0..self.nodes.len() {
             self.live(at);
         }
+        self.follow_orders();
         let plan = plan(&self.desired, &self.observe(), self.now);
-        let idle = plan.steps.is_empty();
+        let idle = plan.steps.is_empty() && self.desired.orders.is_empty();
         for planned in plan.steps {
             self.say(format!("{} {}: {}", planned.step.node(), planned.step, planned.because));
             if self.below(20) > 0 {
@@ -191,6 +221,34 @@ impl World {
             }
         }
         idle
+    }
+
+    /// Takes orders that are done off the list.
+    fn follow_orders(&mut self) {
+        let observed = self.observe();
+        let orders = std::mem::take(&mut self.desired.orders);
+        for order in orders {
+            match progress(&self.desired, &observed, &order, self.now) {
+                Progress::Open => self.desired.orders.push(order),
+                Progress::Done(what) => self.say(format!("order {} is done: {what}", order.id)),
+                Progress::Failed(why) => {
+                    self.check(!matches!(order.what, What::Restart { .. }), "a restart is given up");
+                    self.say(format!("order {} is given up: {why}", order.id));
+                }
+            }
+        }
+    }
+
+    fn order(&mut self, request: &Request) {
+        let (id, at) = (self.next_id, self.now);
+        self.next_id += 1;
+        match admit(&self.desired, &self.observe(), request, at) {
+            Ok(what) => {
+                self.say(format!("order {id}: {what:?}"));
+                self.desired.orders.push(Order { id, at, what });
+            }
+            Err(why) => self.say(format!("{request:?} is refused: {why}")),
+        }
     }
 
     /// One tick of a node's own life: replication, writes, rumours, elections.
@@ -283,7 +341,7 @@ impl World {
                 gained = gained.minus(&known.slots);
             }
         }
-        let before = self.own(at).clone();
+        let (before, now) = (self.own(at).clone(), self.now);
         let leader = before.of.unwrap_or(own);
         let node = &mut self.nodes[at];
         let led = node.view.get(&leader).map(|known| known.slots.clone()).unwrap_or_default();
@@ -294,8 +352,10 @@ impl World {
         let left = node.view.get(&leader).map(|known| known.slots.clone()).unwrap_or_default();
         // the shard that this node serves or copies has gone to `id`: follow it
         if !led.is_empty() && left.is_empty() && gained.meets(&led) {
+            if node.view[&own].of.is_none() {
+                node.yielded_at = Some(now);
+            }
             node.view.get_mut(&own).unwrap().of = Some(id);
-            node.won_at = None;
         }
     }
 
@@ -334,132 +394,10 @@ impl World {
         }
     }
 
-    fn at(&self, name: &NodeName) -> usize {
-        self.desired.nodes.iter().position(|node| &node.name == name).unwrap()
-    }
-
-    fn act(&mut self, step: &Step) {
-        let at = self.at(step.node());
-        if !matches!(step, Step::Start { .. } | Step::SetAside { .. }) && !self.lively(at) {
-            return;
-        }
-        match step {
-            Step::Start { .. } => self.start(at),
-            Step::SetAside { .. } => {
-                self.check(!self.up(at), "the data of a running server is moved");
-                let owned: Vec<_> = (0..self.nodes.len()).filter(|other| self.lively(*other)).collect();
-                let id = self.nodes[at].id;
-                let owner = |other: &&usize| {
-                    self.nodes[**other].view.get(&id).is_some_and(|known| !known.slots.is_empty())
-                };
-                self.check(owned.iter().filter(owner).count() * 2 <= owned.len(), "an owner's data is moved");
-                (self.nodes[at].unreadable, self.nodes[at].blank, self.nodes[at].disk) = (false, true, 0);
-            }
-            Step::Promote { by, .. } => self.judge_promotion(at, *by),
-            Step::Forget { id, .. } => {
-                let id: u64 = id.0.parse().unwrap();
-                self.check(self.nodes.iter().all(|node| node.id != id), "an id in use is forgotten");
-                self.nodes[at].view.remove(&id);
-            }
-            Step::SetEpoch { epoch, .. } => {
-                let id = self.nodes[at].id;
-                self.check(self.nodes[at].view.len() == 1, "an epoch is set on a node that knows others");
-                self.nodes[at].view.get_mut(&id).unwrap().epoch = *epoch;
-            }
-            Step::AddSlots { slots, .. } => {
-                let id = self.nodes[at].id;
-                let owned =
-                    (0..self.nodes.len()).any(|other| other != at && self.own(other).slots.meets(slots));
-                self.check(!owned, "slots that have an owner are given away");
-                let own = self.nodes[at].view.get_mut(&id).unwrap();
-                own.slots = own.slots.plus(slots);
-            }
-            Step::Meet { peers, .. } => {
-                for peer in peers.iter().map(|peer| self.at(peer)).collect::<Vec<_>>() {
-                    if self.lively(peer) {
-                        self.meet(at, peer);
-                    }
-                }
-            }
-            Step::Replicate { id, .. } => {
-                self.check(self.own(at).slots.is_empty(), "a primary with slots is made a replica");
-                let copies = self.own(at).of.is_some();
-                self.check(copies || self.nodes[at].data == 0, "a node with data is made a replica");
-                let own = self.nodes[at].id;
-                self.nodes[at].view.get_mut(&own).unwrap().of = Some(id.0.parse().unwrap());
-            }
-        }
-    }
-
-    fn meet(&mut self, at: usize, peer: usize) {
-        for (a, b) in [(at, peer), (peer, at)] {
-            let (id, known) = (self.nodes[b].id, self.own(b).clone());
-            self.nodes[a].view.entry(id).or_insert(Known { slots: Slots::none(), ..known });
-            self.rumour(b, a);
-        }
-    }
-
-    fn start(&mut self, at: usize) {
-        self.check(!self.up(at), "a second server is started over a live one");
-        if self.persistence == Persistence::None {
-            let id = self.nodes[at].id;
-            let owner = (0..self.nodes.len())
-                .filter(|other| self.up(*other))
-                .all(|other| self.nodes[other].view.get(&id).is_none_or(|known| !known.slots.is_empty()));
-            for other in 0..self.nodes.len() {
-                let copy = self.up(other) && self.own(other).of == Some(id) && self.nodes[other].data > 0;
-                self.check(
-                    !(owner && copy),
-                    &format!("n{at:02} starts empty while n{other:02} holds its data"),
-                );
-            }
-            self.nodes[at].disk = 0;
-        }
-        let (now, fails) = (self.now, self.below(12) == 0 || self.nodes[at].unreadable);
-        let node = &mut self.nodes[at];
-        if let (true, Process::Exited { failures, .. }) = (fails, node.process.clone()) {
-            node.process =
-                Process::Exited { at: now, how: "exited with status 1".into(), failures: failures + 1 };
-            return;
-        }
-        (node.process, node.since) = (Process::Running { pid: 1 }, now);
-        (node.data, node.offset, node.link_down) = (node.disk, 0, Some(now));
-        node.blank = false;
-        (node.won_at, node.forced_at) = (None, None);
-    }
-
-    fn judge_promotion(&mut self, at: usize, by: Promotion) {
-        let Some(of) = self.own(at).of else { return };
-        let old = (0..self.nodes.len()).find(|old| self.nodes[*old].id == of);
-        self.check(old.is_none_or(|old| !self.up(old)), "a replica is promoted beside a living primary");
-        for other in (0..self.nodes.len()).filter(|other| *other != at && self.own(*other).of == Some(of)) {
-            let better =
-                self.nodes[other].offset > self.nodes[at].offset && self.nodes[other].link_down.is_none();
-            let answers = self.lively(other) && self.nodes[other].since + 200 <= self.now;
-            self.check(!(better && answers), "a replica with less data is promoted");
-        }
-        let now = self.now;
-        match by {
-            Promotion::Takeover => self.promote(at),
-            Promotion::Force => {
-                let tried = self.nodes[at].forced_at.replace(now);
-                self.check(
-                    tried.is_none_or(|tried| now - tried >= 2 * TIMEOUT),
-                    "an election is repeated too soon",
-                );
-                let won = self.nodes[at].won_at.is_none_or(|won| now - won >= 4 * TIMEOUT);
-                self.check(won, "a recent winner stands again");
-                if self.majority(at) {
-                    self.promote(at);
-                }
-            }
-        }
-    }
-
     fn fault(&mut self) {
         let at = self.below(self.nodes.len() as u64) as usize;
         let now = self.now;
-        match self.below(15) {
+        match self.below(18) {
             0..=5 => self.kill(at),
             6 => (0..3).for_each(|_| {
                 let at = self.below(self.nodes.len() as u64) as usize;
@@ -467,8 +405,10 @@ impl World {
             }),
             7 | 8 => {
                 let until = now + 200 + self.below(4_000);
-                self.nodes[at].hung_until = until;
-                self.say(format!("n{at:02} hangs until {}", until - self.began));
+                (self.nodes[at].hung_from, self.nodes[at].hung_until) = (now, until);
+                self.nodes[at].busy = self.below(3) == 0;
+                let how = if self.nodes[at].busy { "computes" } else { "hangs" };
+                self.say(format!("n{at:02} {how} until {}", until - self.began));
             }
             9 => {
                 self.say("control starts again".into());
@@ -491,6 +431,11 @@ impl World {
                 self.say(format!("n{at:02} cannot read its data any more"));
                 self.nodes[at].unreadable = true;
             }
+            13 => {
+                let target = if self.below(2) == 0 { "all".to_owned() } else { format!("n{at:02}") };
+                self.order(&Request::Restart { target });
+            }
+            14 | 15 => self.order(&Request::Failover { target: format!("n{at:02}") }),
             _ if self.desired.replicas > 0 && self.quiet() => {
                 if self.below(3) == 0 {
                     (0..self.nodes.len()).for_each(|at| self.kill(at));
@@ -512,6 +457,7 @@ impl World {
     fn kill(&mut self, at: usize) {
         if self.up(at) {
             self.say(format!("n{at:02} is killed"));
+            self.nodes[at].hung_until = 0;
             self.nodes[at].process =
                 Process::Exited { at: self.now, how: "was killed by signal 9".into(), failures: 0 };
         }

@@ -204,6 +204,7 @@ impl Proxy {
             Work::Whole
             | Work::Count
             | Work::Greeting
+            | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body

@@ -126,6 +126,7 @@ impl Proxy {
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
+            | Work::Run
             | Work::Probe
             | Work::Block(_)
             | Work::Watch
@@ -179,7 +180,9 @@ impl Proxy {
                 Some(request) => self.counted(&ticket, node, &request, reply),
                 None => self.deliver_whole(&ticket, reply),
             },
-            Work::Part { merge, part } | Work::Errand { merge, part } => self.merge_part(merge, part, reply),
+            Work::Part { merge, part } => self.part_came(id, merge, part, reply),
+            Work::Errand { merge, part } => self.merge_part(merge, part, reply),
+            Work::Run => self.run_told(id, reply),
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),

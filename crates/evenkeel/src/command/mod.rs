@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod down;
 pub(crate) mod drill;
+pub(crate) mod order;
 pub(crate) mod role;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -16,7 +16,7 @@ use crate::run;
 use crate::say::{complain, say};
 
 /// Nothing runs there.
-const NOT_RUNNING: u8 = 2;
+pub(super) const NOT_RUNNING: u8 = 2;
 /// How long the page may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A status older than this is no status, in milliseconds.

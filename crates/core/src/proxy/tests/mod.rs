@@ -21,6 +21,7 @@ mod ordinary;
 mod subscriptions;
 mod transactions;
 mod users;
+mod whole;
 
 use super::{Clock, Output, PipeId, Proxy, SessionId, Settings};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
