@@ -4,7 +4,7 @@ use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
 use crate::sockets::{self, BACKLOG, Connected, Connection};
 use crate::watch::Nudge;
-use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId};
+use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
 use evenkeel_core::resp::{ErrorReply, Proto, Writer};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -52,6 +52,7 @@ pub(crate) struct Shared {
 
 /// An answer that waits for other workers' parts.
 struct Gathering {
+    what: Gather,
     session: SessionId,
     seq: u32,
     parts: Vec<Part>,
@@ -398,10 +399,10 @@ impl Worker {
             Output::Gather { what, session, seq } => {
                 let token = self.next_token;
                 self.next_token += 1;
-                self.gathering.insert(token, Gathering { session, seq, parts: Vec::new() });
                 for inbox in &self.shared.inboxes {
                     inbox.send(Message::Ask { from: self.place, what: what.clone(), token });
                 }
+                self.gathering.insert(token, Gathering { what, session, seq, parts: Vec::new() });
             }
             Output::Tell(tidings) => {
                 let others = self.shared.inboxes.iter().enumerate().filter(|(place, _)| *place != self.place);
@@ -456,7 +457,7 @@ impl Worker {
                 Message::Adopt(topology) => self.proxy.adopt(topology),
                 Message::Learned(lexicon) => self.proxy.learned(lexicon),
                 Message::Ask { from, what, token } => {
-                    let part = Part::of(&self.proxy, &what);
+                    let part = Part::of(&mut self.proxy, &what);
                     self.shared.inboxes[from].send(Message::Told { token, part });
                 }
                 Message::Told { token, part } => self.told(token, part),
@@ -480,8 +481,21 @@ impl Worker {
         if gathering.parts.len() == self.shared.inboxes.len()
             && let Some(done) = self.gathering.remove(&token)
         {
-            let reply = gather::reply(&done.parts, self.shared.started.elapsed());
-            self.proxy.answer(done.session, done.seq, &reply);
+            match done.what {
+                Gather::Unblock { reason, .. } => {
+                    let found = gather::unblocked(&done.parts);
+                    self.proxy.unblocked(done.session, done.seq, reason, &found);
+                }
+                Gather::Metrics
+                | Gather::Clients(_)
+                | Gather::Kill(_)
+                | Gather::Pause(_)
+                | Gather::Receivers(_) => {
+                    let proto = self.proxy.client_proto(done.session);
+                    let reply = gather::reply(&done.what, &done.parts, proto, self.shared.started.elapsed());
+                    self.proxy.answer(done.session, done.seq, &reply);
+                }
+            }
         }
     }
 

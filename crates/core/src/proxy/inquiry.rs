@@ -107,13 +107,14 @@ impl Proxy {
             | Work::Hub(_)
             | Work::Part { .. }
             | Work::Errand { .. }
-            | Work::Block(_)
             | Work::Greeting
             | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
-            | Work::Watch => session.trunk,
+            | Work::Block(_)
+            | Work::Watch
+            | Work::Wait(_) => session.trunk,
         })
     }
 

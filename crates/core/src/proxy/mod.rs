@@ -17,6 +17,7 @@
 //! (twice when it comes before its turn).
 
 mod arena;
+mod blocking;
 mod buffer;
 mod deliver;
 mod errand;
@@ -34,8 +35,10 @@ mod login;
 mod merge;
 mod mode;
 mod monitor;
+mod mute;
 mod order;
 mod park;
+mod pause;
 mod pipe;
 mod pubsub;
 mod redirect;
@@ -58,6 +61,8 @@ use crate::metric::{BUCKETS, COUNT, Metric};
 use crate::resp::{Proto, Span};
 use crate::topology::Topology;
 use arena::{Arena, Id};
+use blocking::{Losses, Waits};
+pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
 use merge::Merge;
 use monitor::Monitors;
@@ -76,7 +81,9 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use local::{Kill, Which};
 pub use monitor::Tidings;
+pub use pause::{Pause, Paused};
 pub use pubsub::Count;
 pub use trunk::Login;
 
@@ -108,6 +115,8 @@ pub struct Settings {
     pub unread_messages: usize,
     /// How many workers the gateway has.
     pub workers: usize,
+    /// Most connections to nodes that are lent to one client each at a time.
+    pub max_lent: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
@@ -126,6 +135,7 @@ impl Default for Settings {
             ahead: 8 * 1024 * 1024,
             unread_messages: 32 * 1024 * 1024,
             workers: 1,
+            max_lent: 10_000,
             slow_reader: 2_000_000,
         }
     }
@@ -178,27 +188,21 @@ pub enum Output {
 }
 
 /// What all workers have to be asked for.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
     /// Clients: `CLIENT LIST`.
     Clients(Which),
+    /// Close clients: `CLIENT KILL`.
+    Kill(Kill),
+    /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
+    Pause(Option<Pause>),
     /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
     Receivers(Count),
-}
-
-/// Which clients a list is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// All.
-    All,
-    /// Those that are not subscribed to anything.
-    Normal,
-    /// Those that are.
-    Subscribers,
-    /// Those with these numbers.
-    Numbers(Vec<u64>),
+    /// Who can end the wait of this client: `CLIENT UNBLOCK`; then [`Proxy::unblocked`], not `answer`.
+    Unblock { number: u64, reason: Reason },
 }
 
 /// One worker's gateway.
@@ -234,6 +238,11 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// A pause that clients asked for, and those whose requests wait for its end.
+    pause: Option<Pause>,
+    paused: Vec<SessionId>,
+    waits: Waits,
+    losses: Losses,
     /// Clients whose WATCH waits for its node.
     watch_waiters: Vec<SessionId>,
     /// Bytes of all queued transactions.
@@ -285,6 +294,10 @@ impl Proxy {
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            pause: None,
+            paused: Vec::new(),
+            waits: Waits::default(),
+            losses: Losses::default(),
             watch_waiters: Vec::new(),
             queued: 0,
             dirty_clients: Vec::new(),
@@ -317,6 +330,7 @@ impl Proxy {
     pub fn counts(&self) -> [u64; COUNT] {
         let mut counts = self.counts;
         counts[Metric::Clients as usize] = self.sessions.len() as u64;
+        counts[Metric::Blocked as usize] = self.waits.count as u64;
         counts[Metric::Upstreams as usize] = self.pipes.len() as u64;
         counts[Metric::InFlight as usize] =
             self.pipes.iter().map(|(_, pipe)| pipe.tickets.len() as u64).sum();

@@ -5,7 +5,7 @@ use super::pipe::Work;
 use super::pubsub::HOME;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Command, Feed, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{Command, Feed, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 use crate::topology::slot;
@@ -199,6 +199,9 @@ impl Proxy {
         if let Some(admit) = self.at_gate(id, command, args) {
             return admit;
         }
+        if self.pause.is_some() && self.waits_for_pause(id, command) {
+            return Admit::Stopped;
+        }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
@@ -217,7 +220,9 @@ impl Proxy {
         args: &Args<'_>,
     ) -> Admit {
         match command.treat {
-            Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
+            Treat::Slot if block_option(command, args).is_some() => {
+                self.block(id, command, Timeout::Option, frame, args)
+            }
             Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Subscribe(feed) => self.subscribe(id, feed, args),
             Treat::Unsubscribe(feed) => self.unsubscribe(id, feed, args),
@@ -229,15 +234,13 @@ impl Proxy {
             Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
             Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::SetUser => self.set_user(id, command, frame, args),
             Treat::Settings => self.settings(id, command, frame, args),
+            Treat::Blocking(timeout) => self.block(id, command, timeout, frame, args),
+            Treat::Confirm => self.confirm(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
-            // What follows it would be answered, or not, against what the client expects.
-            Treat::Later if command.name == "client|reply" => {
-                self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
-                Admit::Yes
-            }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
         }

@@ -3,8 +3,13 @@
 mod client;
 mod cluster;
 mod hello;
+mod kill;
+
+pub use client::Which;
+pub use kill::Kill;
 
 use super::forward::Admit;
+use super::mute::Reply;
 use super::session::{Known, Session, Stop};
 use super::{Gather, Output, Proxy, SessionId};
 use crate::command::Local;
@@ -30,6 +35,13 @@ impl Proxy {
             Local::ClientSetinfo => self.client_setinfo(id, args),
             Local::ClientInfo => self.client_info(id),
             Local::ClientList => self.client_list(id, args),
+            Local::ClientKill => self.client_kill(id, args),
+            Local::ClientNoEvict => self.client_no_evict(id, args),
+            Local::ClientPause => self.client_pause(id, args),
+            Local::ClientReply => self.client_reply(id, args),
+            Local::ClientUnpause => self.gather(id, Gather::Pause(None)),
+            Local::AclWhoami => self.acl_whoami(id),
+            Local::ClientUnblock => self.client_unblock(id, args),
             Local::ClientHelp => self.reply_with(id, client::help),
             Local::ClusterSlots => self.cluster_slots(id),
             Local::ClusterShards => self.cluster_shards(id),
@@ -103,6 +115,14 @@ impl Proxy {
             session.stop = Some(Stop::Quiet);
             return Admit::Stopped;
         }
+        if let Some(session) = self.sessions.get_mut(id)
+            && super::forward::full(session).is_none()
+        {
+            let seq = session.upcoming();
+            if let Some(extra) = &mut session.extra {
+                extra.mute.ask(seq, Reply::On); // this reply is wanted, whatever was not before
+            }
+        }
         self.reset_subscriptions(id);
         self.end_monitor(id);
         let admit = self.reply_with(id, |out| out.simple("RESET"));
@@ -152,7 +172,7 @@ impl Proxy {
     }
 
     /// Has the shell ask all workers; the answer comes by [`Proxy::answer`].
-    fn gather(&mut self, id: SessionId, what: Gather) -> Admit {
+    pub(super) fn gather(&mut self, id: SessionId, what: Gather) -> Admit {
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if let Some(stop) = super::forward::full(session) {
             session.stop = Some(stop);
