@@ -431,6 +431,7 @@ impl Worker {
     }
 
     fn tick(&mut self) {
+        self.proxy.count_clients(self.shared.clients.load(Ordering::Relaxed));
         self.proxy.tick();
         let now = Instant::now();
         while let Some(at) = self.connecting.iter().position(|(_, since)| now - *since > CONNECT_TIMEOUT) {
