@@ -4,12 +4,14 @@ use super::PipeId;
 use super::buffer::{Pool, Queue};
 use super::inquiry::Inquiry;
 use super::mute::Mute;
+use super::pubsub::Subscriptions;
 use super::stream::Stream;
 use super::transaction::Transaction;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Requests of one client under way after which it is not read on until half of them are answered.
 pub(crate) const MAX_DEPTH: u32 = 1024;
@@ -113,6 +115,9 @@ pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
     pub(crate) mute: Mute,
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// Whether it hears what is asked (MONITOR).
+    pub(crate) monitors: bool,
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
     pub(crate) transaction: Transaction,
@@ -136,6 +141,8 @@ impl Extra {
             && self.transaction.is_empty()
             && self.inquiry.is_none()
             && self.mute.is_empty()
+            && self.subscriptions.is_none()
+            && !self.monitors
     }
 }
 
@@ -277,9 +284,18 @@ impl Session {
         }
     }
 
-    /// Bytes of messages that wait for the end of a reply.
-    pub(crate) fn unannounced(&self) -> usize {
-        self.extra.as_ref().map_or(0, |extra| extra.messages.len())
+    /// The same with a message that many clients get: it is kept once for all of them.
+    pub(crate) fn announce_shared(&mut self, message: &Arc<[u8]>, pool: &mut Pool) {
+        if self.mid_reply {
+            self.announce(message, pool);
+        } else {
+            self.out.push_shared(message);
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.out.unsent() + self.extra.as_ref().map_or(0, |extra| extra.messages.len())
     }
 
     /// The next replies are the header of an array and its elements: no message may come between them.
@@ -308,6 +324,7 @@ impl Session {
         self.mid_reply = false;
         if !extra.messages.is_empty() {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
+            self.tidy();
         }
     }
 
@@ -463,10 +480,10 @@ mod tests {
         session.announce(b"=", &mut pool);
         session.take(first, b"1", End::Yes, &mut pool);
         session.announce(b"!", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1x", 1));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1x", 5));
         session.take(second, b"y", End::Yes, &mut pool);
         session.announce(b">", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1xy!>", 0));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1xy!>", 7));
     }
 
     #[test]

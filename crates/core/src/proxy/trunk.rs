@@ -121,6 +121,13 @@ impl Proxy {
         self.leave_trunk(old);
     }
 
+    /// Keeps a trunk although no client may belong to it, until `leave_trunk`.
+    pub(super) fn enter_trunk(&mut self, id: TrunkId) {
+        if let Some(trunk) = self.trunks.get_mut(id) {
+            trunk.members += 1;
+        }
+    }
+
     /// A client is gone from a trunk; one that was its own ends with it.
     pub(super) fn leave_trunk(&mut self, id: TrunkId) {
         let now = self.now.steady;

@@ -18,6 +18,7 @@
 
 mod failures;
 mod ordinary;
+mod subscriptions;
 mod transactions;
 mod users;
 mod whole;
@@ -346,7 +347,7 @@ impl World {
                 self.gathered = Some(what);
                 self.proxy.answer(session, seq, b"$8\r\ngathered\r\n");
             }
-            Output::Report(_) => {}
+            Output::Tell(_) | Output::Report(_) => {}
         }
     }
 
