@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) enum Message {
     /// Go by this map.
     Adopt(Arc<Topology>),
+    /// Accept clients from this socket.
+    Listen(OwnedFd),
     /// Finish what is in flight and end.
     Drain,
     /// Worker `from` wants your part of an answer.

@@ -13,6 +13,7 @@
 //! ```
 
 mod gather;
+mod handover;
 mod inbox;
 mod sockets;
 mod watch;
@@ -20,10 +21,13 @@ mod worker;
 
 use evenkeel_core::proxy::{self, Proxy};
 pub use evenkeel_core::proxy::{Login, NamedUser};
+pub use handover::{Offer, Predecessor};
 use inbox::{Inbox, Message};
+use rustix::fd::OwnedFd;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use worker::{Shared, Worker};
@@ -85,15 +89,30 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The listeners of another gateway could not be taken over.
+    #[error("cannot take over from the gateway at {addr}: {what}; that one goes on")]
+    Handover {
+        /// Where it listens.
+        addr: SocketAddr,
+        /// What is wrong.
+        what: String,
+    },
     /// A thread, epoll or eventfd could not be made.
     #[error("the gateway could not start: {0}")]
     System(#[from] std::io::Error),
 }
 
+/// Listening sockets; a connection is refused only when every copy of its socket is closed.
+type Listeners = Arc<Mutex<Vec<OwnedFd>>>;
+
+/// How long a gateway that takes over may need to learn who owns the slots.
+const LEARNING: Duration = Duration::from_secs(5);
+
 /// A running gateway.
 pub struct Gateway {
-    listen: SocketAddr,
-    inboxes: Vec<Arc<Inbox>>,
+    shared: Arc<Shared>,
+    /// Its listening sockets, to be handed to a successor; empty once it no longer accepts.
+    listeners: Listeners,
     workers: Vec<JoinHandle<()>>,
     watch: Option<watch::Watch>,
 }
@@ -101,7 +120,6 @@ pub struct Gateway {
 impl Gateway {
     /// Listens, starts the workers and the topology watch, and returns.
     pub fn start(settings: Settings) -> Result<Gateway, StartError> {
-        sockets::raise_file_limit(settings.max_clients);
         let count = settings.worker_count();
         let listen_error = |source| StartError::Listen { addr: settings.listen, source };
         let mut listeners = vec![sockets::listen(settings.listen, count > 1).map_err(listen_error)?];
@@ -109,31 +127,81 @@ impl Gateway {
         for _ in 1..count {
             listeners.push(sockets::listen(listen, true).map_err(listen_error)?);
         }
+        let gateway = Gateway::run(&settings, listen, listeners)?;
+        gateway.accept()?;
+        tracing::info!(%listen, workers = count, "the gateway listens");
+        Ok(gateway)
+    }
+
+    /// Takes the listeners of another process over, begins to accept once it knows who owns the slots, and tells the
+    /// other one to drain.
+    pub fn take_over(settings: Settings, mut predecessor: Predecessor) -> Result<Gateway, StartError> {
+        let addr = predecessor.addr;
+        let failed = |what: String| StartError::Handover { addr, what };
+        if addr != settings.listen {
+            return Err(failed(format!("the address asked for is {}", settings.listen)));
+        }
+        let listeners = std::mem::take(&mut predecessor.listeners);
+        let gateway = Gateway::run(&settings, addr, listeners)?;
+        let begun = Instant::now();
+        while !gateway.shared.informed.load(Ordering::Relaxed) {
+            if begun.elapsed() > LEARNING {
+                return Err(failed(format!(
+                    "no node says who owns the slots within {} s",
+                    LEARNING.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        gateway.accept()?;
+        predecessor.dismiss().map_err(|error| failed(error.to_string()))?;
+        tracing::info!(listen = %addr, "the gateway has taken over");
+        Ok(gateway)
+    }
+
+    /// Starts the threads; nobody accepts yet. Every listener needs a worker.
+    fn run(settings: &Settings, listen: SocketAddr, listeners: Vec<OwnedFd>) -> Result<Gateway, StartError> {
+        sockets::raise_file_limit(settings.max_clients);
+        let count = settings.worker_count().max(listeners.len());
         let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        let watch = watch::Watch::start(&settings, inboxes.clone())?;
+        let watch = watch::Watch::start(settings, inboxes.clone())?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
             listen,
             max_clients: settings.max_clients,
             clients: AtomicUsize::new(0),
             next_number: AtomicU64::new(1),
-            inboxes: inboxes.clone(),
+            informed: AtomicBool::new(false),
+            inboxes,
             nudge: watch.nudge(),
         });
         let mut workers = Vec::new();
-        for (place, listener) in listeners.into_iter().enumerate() {
-            let proxy = Proxy::new(proxy_settings(&settings), seed(place));
-            let mut worker = Worker::new(place, proxy, listener, shared.clone())?;
+        for place in 0..count {
+            let proxy = Proxy::new(proxy_settings(settings), seed(place));
+            let mut worker = Worker::new(place, proxy, shared.clone())?;
             let name = format!("gateway-{place}");
             workers.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
         }
-        tracing::info!(%listen, workers = count, "the gateway listens");
-        Ok(Gateway { listen, inboxes, workers, watch: Some(watch) })
+        Ok(Gateway { shared, listeners: Arc::new(Mutex::new(listeners)), workers, watch: Some(watch) })
+    }
+
+    /// Gives every worker a listener; those that are too few are shared.
+    fn accept(&self) -> std::io::Result<()> {
+        let listeners = handover::open(&self.listeners);
+        for (inbox, listener) in self.shared.inboxes.iter().zip(listeners.iter().cycle()) {
+            inbox.send(Message::Listen(listener.try_clone()?));
+        }
+        Ok(())
+    }
+
+    /// Offers the listeners to a successor at a path, which only this user can open.
+    pub fn offer(&self, path: &Path) -> std::io::Result<Offer> {
+        Offer::open(path, self.shared.listen, Arc::clone(&self.listeners))
     }
 
     /// The address that it listens on (the real port where 0 was asked for).
     pub fn listen(&self) -> SocketAddr {
-        self.listen
+        self.shared.listen
     }
 
     /// Refuses new connections, answers everything that was sent (5 s at most), closes each client once it has its
@@ -143,7 +211,8 @@ impl Gateway {
     }
 
     fn stop(&mut self) {
-        for inbox in &self.inboxes {
+        handover::open(&self.listeners).clear();
+        for inbox in &self.shared.inboxes {
             inbox.send(Message::Drain);
         }
         for worker in self.workers.drain(..) {

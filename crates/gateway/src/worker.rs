@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes read from a socket at a time.
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) max_clients: usize,
     pub(crate) clients: AtomicUsize,
     pub(crate) next_number: AtomicU64,
+    /// Whether some map has come.
+    pub(crate) informed: AtomicBool,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) nudge: Nudge,
 }
@@ -88,20 +90,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        place: usize,
-        proxy: Proxy,
-        listener: OwnedFd,
-        shared: Arc<Shared>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn new(place: usize, proxy: Proxy, shared: Arc<Shared>) -> std::io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         epoll::add(&poll, shared.inboxes[place].bell(), EventData::new_u64(BELL), EventFlags::IN)?;
         Ok(Worker {
             place,
             proxy,
             poll,
-            listener: Some(listener),
+            listener: None,
             accept_again: None,
             clients: Vec::new(),
             pipes: Vec::new(),
@@ -449,7 +445,11 @@ impl Worker {
     fn messages(&mut self) {
         for message in self.shared.inboxes[self.place].take() {
             match message {
-                Message::Adopt(topology) => self.proxy.adopt(topology),
+                Message::Adopt(topology) => {
+                    self.proxy.adopt(topology);
+                    self.shared.informed.store(true, Ordering::Relaxed);
+                }
+                Message::Listen(listener) => self.listen(listener),
                 Message::Ask { from, what, token } => {
                     let part = Part::of(&self.proxy, &what);
                     self.shared.inboxes[from].send(Message::Told { token, part });
@@ -457,6 +457,13 @@ impl Worker {
                 Message::Told { token, part } => self.told(token, part),
                 Message::Drain => self.drain(),
             }
+        }
+    }
+
+    fn listen(&mut self, listener: OwnedFd) {
+        match epoll::add(&self.poll, &listener, EventData::new_u64(LISTENER), EventFlags::IN) {
+            Ok(()) => self.listener = Some(listener),
+            Err(error) => tracing::error!(%error, "a listener could not be registered"),
         }
     }
 
