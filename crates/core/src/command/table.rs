@@ -6,7 +6,12 @@
 
 use super::Access::{Admin, Read, Write};
 use super::Scope::{Aside, Nodes, Primaries};
-use super::Treat::{AnyPrimary, Channel, Every, Here, Later, Refused, Scan, Settings, Slot, SlotNumber};
+use super::Treat::{
+    AnyPrimary, Channel, Every, Here, Later, Refused, Scan, SetUser, Settings, Slot, SlotNumber,
+};
+use super::refusals::{
+    ASKING, DEBUG, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY, WAIT,
+};
 use super::{Access, Command, CommandId, CountRule, Dest, Fold, Keys, Local, Split, Treat};
 
 const NONE: Keys = Keys::None;
@@ -22,26 +27,6 @@ const PAIRS: Keys = range(1, -1, 2);
 const SECOND: Keys = range(2, 2, 1);
 /// EVAL and its kin: the number of keys stands after the script.
 const SCRIPT: Keys = counted(2, 1, Dest::Absent, CountRule::Script);
-
-const WAIT: &str = "the gateway cannot answer WAIT: its connections to the nodes are shared, so a node would count \
-                    the writes of other clients. For durability set min-replicas-to-write on the nodes";
-const SHUTDOWN: &str = "SHUTDOWN is not available through the gateway: stop the whole service with `evenkeel down`, or one node with \
-     EVENKEEL NODE <node> SHUTDOWN (EVENKEEL NODES lists them)";
-const DEBUG: &str = "this DEBUG subcommand is not available through the gateway: send it to one node with EVENKEEL NODE \
-                     <node> DEBUG … (EVENKEEL NODES lists them)";
-const TOPOLOGY: &str = "the topology is not changed through the gateway: evenkeel forms, heals and scales the cluster \
-                        itself (see `evenkeel status`); to send this to one node use EVENKEEL NODE <node> <command …> \
-                        (EVENKEEL NODES lists them)";
-const ASKING: &str =
-    "ASKING is not needed here: the gateway follows redirections itself, send the command alone";
-const REPLICATION: &str = "the gateway is not a primary to replicate from: connect to a node itself (`evenkeel \
-                           status` lists them)";
-const MODULES: &str = "modules are not loaded through the gateway: name them in the configuration of the nodes, so that \
-                       every node loads the same, or use EVENKEEL NODE <node> MODULE … on each of them";
-const SCRIPT_DEBUG: &str = "SCRIPT DEBUG is not available through the gateway: debug the script on a server of your \
-                            own with `redis-cli --ldb`";
-const MOVE: &str = "MOVE is not allowed in cluster mode";
-const SWAPDB: &str = "SWAPDB is not allowed in cluster mode";
 
 /// The table; a command's place in it is its id.
 pub static TABLE: [Command; ROWS.len()] = numbered();
@@ -336,18 +321,18 @@ const ROWS: &[Command] = &[
     row("client|id", 2, NONE, Admin, Here(Local::ClientId)),
     row("client|import-source", 3, NONE, Admin, Later),
     row("client|info", 2, NONE, Admin, Here(Local::ClientInfo)),
-    row("client|kill", -3, NONE, Admin, Later),
+    row("client|kill", -3, NONE, Admin, Here(Local::ClientKill)),
     row("client|list", -2, NONE, Admin, Here(Local::ClientList)),
-    row("client|no-evict", 3, NONE, Admin, Later),
+    row("client|no-evict", 3, NONE, Admin, Here(Local::ClientNoEvict)),
     row("client|no-touch", 3, NONE, Admin, Later),
-    row("client|pause", -3, NONE, Admin, Later),
-    row("client|reply", 3, NONE, Admin, Later),
+    row("client|pause", -3, NONE, Admin, Here(Local::ClientPause)),
+    row("client|reply", 3, NONE, Admin, Here(Local::ClientReply)),
     row("client|setinfo", 4, NONE, Admin, Here(Local::ClientSetinfo)),
     row("client|setname", 3, NONE, Admin, Here(Local::ClientSetname)),
     row("client|tracking", -3, NONE, Admin, Later),
     row("client|trackinginfo", 2, NONE, Admin, Later),
     row("client|unblock", -3, NONE, Admin, Later),
-    row("client|unpause", 2, NONE, Admin, Later),
+    row("client|unpause", 2, NONE, Admin, Here(Local::ClientUnpause)),
     row("echo", 2, NONE, Admin, Here(Local::Echo)),
     row("hello", -1, NONE, Admin, Here(Local::Hello)),
     row("ping", -1, NONE, Admin, Here(Local::Ping)),
@@ -359,18 +344,18 @@ const ROWS: &[Command] = &[
     // the server
     row("acl", -2, NONE, Admin, Later),
     row("acl|cat", -2, NONE, Admin, AnyPrimary),
-    row("acl|deluser", -3, NONE, Admin, Later),
+    row("acl|deluser", -3, NONE, Admin, Every(Nodes, Fold::Same)),
     row("acl|dryrun", -4, NONE, Admin, AnyPrimary),
     row("acl|genpass", -2, NONE, Admin, AnyPrimary),
-    row("acl|getuser", 3, NONE, Admin, Later),
+    row("acl|getuser", 3, NONE, Admin, AnyPrimary),
     row("acl|help", 2, NONE, Admin, AnyPrimary),
-    row("acl|list", 2, NONE, Admin, Later),
-    row("acl|load", 2, NONE, Admin, Later),
-    row("acl|log", -2, NONE, Admin, Later),
-    row("acl|save", 2, NONE, Admin, Later),
-    row("acl|setuser", -3, NONE, Admin, Later),
-    row("acl|users", 2, NONE, Admin, Later),
-    row("acl|whoami", 2, NONE, Admin, Later),
+    row("acl|list", 2, NONE, Admin, AnyPrimary),
+    row("acl|load", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("acl|log", -2, NONE, Admin, Every(Primaries, Fold::Youngest)),
+    row("acl|save", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("acl|setuser", -3, NONE, Admin, SetUser),
+    row("acl|users", 2, NONE, Admin, AnyPrimary),
+    row("acl|whoami", 2, NONE, Admin, Here(Local::AclWhoami)),
     row("bgrewriteaof", 1, NONE, Admin, Every(Primaries, Fold::Same)),
     row("bgsave", -1, NONE, Admin, Every(Primaries, Fold::Same)),
     row("command", -1, NONE, Admin, AnyPrimary),
@@ -573,6 +558,7 @@ mod tests {
                 | Treat::AnyPrimary
                 | Treat::SlotNumber
                 | Treat::Settings
+                | Treat::SetUser
                 | Treat::Every(..)
                 | Treat::Scan
                 | Treat::Here(_)

@@ -33,8 +33,10 @@ mod local;
 mod login;
 mod merge;
 mod mode;
+mod mute;
 mod order;
 mod park;
+mod pause;
 mod pipe;
 mod redirect;
 mod replies;
@@ -51,6 +53,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+use crate::command::Lexicon;
 use crate::metric::{BUCKETS, COUNT, Metric};
 use crate::resp::{Proto, Span};
 use crate::topology::Topology;
@@ -71,6 +74,8 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use local::{Kill, Which};
+pub use pause::{Pause, Paused};
 pub use trunk::Login;
 
 pub(crate) type MergeId = Id<Merge>;
@@ -167,8 +172,12 @@ pub enum Output {
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
-    Clients(Option<Vec<u64>>),
+    /// Clients: `CLIENT LIST`.
+    Clients(Which),
+    /// Close clients: `CLIENT KILL`.
+    Kill(Kill),
+    /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
+    Pause(Option<Pause>),
 }
 
 /// One worker's gateway.
@@ -184,6 +193,8 @@ pub struct Proxy {
     park: Park,
     strays: Strays,
     topology: Arc<Topology>,
+    /// Commands that the table lacks.
+    lexicon: Arc<Lexicon>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
     epoch: u32,
     /// Addresses of the nodes that own slots.
@@ -200,6 +211,9 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// A pause that clients asked for, and those whose requests wait for its end.
+    pause: Option<Pause>,
+    paused: Vec<SessionId>,
     /// Clients whose WATCH waits for its node.
     watch_waiters: Vec<SessionId>,
     /// Bytes of all queued transactions.
@@ -237,6 +251,7 @@ impl Proxy {
             merging: 0,
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
+            lexicon: Arc::default(),
             epoch: 0,
             primaries: Vec::new(),
             base: [Proto::Two, Proto::Three]
@@ -248,6 +263,8 @@ impl Proxy {
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            pause: None,
+            paused: Vec::new(),
             watch_waiters: Vec::new(),
             queued: 0,
             dirty_clients: Vec::new(),
@@ -296,6 +313,11 @@ impl Proxy {
     /// The map in use.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// From now on these commands are known beside the table's.
+    pub fn learned(&mut self, lexicon: Arc<Lexicon>) {
+        self.lexicon = lexicon;
     }
 
     /// What the shell must do; empties the list.

@@ -123,6 +123,7 @@ impl Proxy {
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
+            | Work::Run
             | Work::Probe
             | Work::Block(_)
             | Work::Watch
@@ -168,7 +169,9 @@ impl Proxy {
                 self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
             }
             Work::Whole => self.deliver_whole(&ticket, reply),
-            Work::Part { merge, part } | Work::Errand { merge, part } => self.merge_part(merge, part, reply),
+            Work::Part { merge, part } => self.part_came(id, merge, part, reply),
+            Work::Errand { merge, part } => self.merge_part(merge, part, reply),
+            Work::Run => self.run_told(id, reply),
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),

@@ -145,7 +145,13 @@ impl Proxy {
             return Admit::Stopped; // the reply of its EXEC is not whole yet
         }
         let sub = (args.len() > 1).then(|| args.get(1));
-        let command = match lookup(args.get(0), sub) {
+        let found = match lookup(args.get(0), sub) {
+            Lookup::Found(command) => Lookup::Found(command),
+            unknown @ (Lookup::UnknownSubcommand(_) | Lookup::Unknown) => {
+                self.find_learned(unknown, args.get(0), sub)
+            }
+        };
+        let command = match found {
             Lookup::Found(command) => command,
             Lookup::UnknownSubcommand(container) => {
                 let container = container.to_ascii_uppercase();
@@ -180,6 +186,9 @@ impl Proxy {
         if let Some(admit) = self.at_gate(id, command, args) {
             return admit;
         }
+        if self.pause.is_some() && self.waits_for_pause(id, command) {
+            return Admit::Stopped;
+        }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
@@ -205,15 +214,11 @@ impl Proxy {
             Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
             Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::SetUser => self.set_user(id, command, frame, args),
             Treat::Settings => self.settings(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
-            // What follows it would be answered, or not, against what the client expects.
-            Treat::Later if command.name == "client|reply" => {
-                self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
-                Admit::Yes
-            }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
         }
@@ -224,6 +229,24 @@ impl Proxy {
         let admit = self.reply_with(id, |writer| writer.error(error));
         if admit == Admit::Yes {
             self.counts[Metric::Errors as usize] += 1; // one that has to wait comes here again
+        }
+        admit
+    }
+
+    /// Looks for a command that the table lacks among what the servers told.
+    #[cold]
+    fn find_learned(&self, unknown: Lookup, name: &[u8], sub: Option<&[u8]>) -> Lookup {
+        match self.lexicon.find(name, sub) {
+            Lookup::Unknown => unknown,
+            learned @ (Lookup::Found(_) | Lookup::UnknownSubcommand(_)) => learned,
+        }
+    }
+
+    /// Answers with an error that shows the client's own bytes.
+    fn refuse_line(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
+        let admit = self.reply_with(id, |writer| writer.error_line(&error.line()));
+        if admit == Admit::Yes {
+            self.counts[Metric::Errors as usize] += 1;
         }
         admit
     }
