@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use super::{
-    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Order, Own, Peer, PeerLink,
-    PeerRole, Plan, Process, Progress, Promotion, Request, Rung, Seen, Settings, Silence, Slots, State, Step,
-    Wanted, What, admit, judge, plan, progress,
+    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Order, Own, Past, Peer,
+    PeerLink, PeerRole, Plan, Process, Progress, Promotion, Request, Rung, Seen, Settings, Silence, Slots,
+    State, Step, Wanted, What, Written, admit, judge, plan, progress,
 };
 use crate::config::{Millis, Persistence};
 
@@ -67,6 +67,7 @@ impl Moment {
             })),
             silence: None,
             started_at: NOW - 100_000,
+            past: None,
             settings: Settings::InForce,
             won_at: None,
             yielded_at: None,
@@ -584,4 +585,28 @@ fn data_that_cannot_be_read_is_tried_again_until_a_person_gives_it_up() {
     assert_eq!((moment.plan().losses, moment.steps()), (vec![name(0)], vec![start(0), start(3)]));
     moment.order(&Request::AcceptLoss { node: "a".to_owned() }).unwrap();
     assert_eq!(moment.steps(), [Step::SetAside { node: name(0) }, start(3)]);
+}
+
+#[test]
+fn a_replica_with_a_newer_snapshot_comes_before_its_primary() {
+    let past = |at: usize, of: Option<NodeId>, offset: u64| {
+        Some(Past { id: id(at), of, written: Some(Written { stream: "s".to_owned(), offset }) })
+    };
+    let mut moment = (0..6).fold(Moment::calm(), |moment, at| moment.dead(at, Disk::Kept));
+    moment.seen(0).past = past(0, None, 100);
+    moment.seen(3).past = past(3, Some(id(0)), 100);
+    assert_eq!(moment.steps().len(), 6, "the same");
+    moment.seen(3).past = past(3, Some(id(0)), 101);
+    assert_eq!(moment.steps(), (1..6).map(start).collect::<Vec<_>>());
+    assert!(moment.plan().waits[0].because.contains("the snapshot of d is newer than its own"));
+    // it runs, and has what its disk had
+    let mut risen = Moment::calm().dead(0, Disk::Kept);
+    risen.seen(0).past = past(0, None, 100);
+    risen.seen(3).past = past(3, Some(id(0)), 101);
+    risen.facts(3).duty = Duty::Replica { of: id(0), link: Link::Never };
+    assert_eq!(risen.steps(), [takeover(3)]);
+    // it cannot be started: the older data is better than none
+    let how = "exited with status 1".to_owned();
+    moment.seen(3).process = Process::Exited { at: NOW - 60_000, how, failures: 3 };
+    assert!(moment.steps().contains(&start(0)));
 }
