@@ -75,6 +75,9 @@ pub enum EngineError {
     /// It is not one of the wanted nodes.
     #[error("{0} is not a node of this engine")]
     Unknown(NodeName),
+    /// It saves its data to end, and must not be disturbed.
+    #[error("{0} is saving its data to end, which may take a while")]
+    Ending(NodeName),
     /// It runs already.
     #[error("{node} runs already with process id {pid}")]
     Runs {

@@ -308,6 +308,9 @@ impl Engine for ProcessEngine {
         let nodes = lock(&self.nodes);
         let place = nodes.get(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
         let Some(handle) = &place.handle else { return Ok(()) };
+        if place.ending {
+            return Err(EngineError::Ending(node.clone()));
+        }
         let sent = pidfd_send_signal(handle.get_ref(), Signal::KILL);
         sent.map_err(|error| system(format!("end the server of {node}"), error.into()))
     }
