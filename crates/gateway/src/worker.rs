@@ -1,5 +1,6 @@
 //! One worker: waits, reads what is ready, lets the proxy decide, writes each dirty socket once.
 
+use crate::doors::Listener;
 use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
 use crate::sockets::{self, BACKLOG, Connected, Connection};
@@ -12,12 +13,11 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes read from a socket at a time.
@@ -41,20 +41,14 @@ const PIPE: u64 = 1 << 62;
 const LISTENER: u64 = 2 << 62;
 const BELL: u64 = 3 << 62;
 
-/// A socket on which clients come.
-pub(crate) struct Listener {
-    pub(crate) socket: OwnedFd,
-    pub(crate) addr: SocketAddr,
-    /// How they come encrypted.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-}
-
 /// What the workers of one gateway have in common.
 pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) max_clients: usize,
     pub(crate) clients: AtomicUsize,
     pub(crate) next_number: AtomicU64,
+    /// Whether some map has come.
+    pub(crate) informed: AtomicBool,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) nudge: Nudge,
 }
@@ -98,23 +92,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        place: usize,
-        proxy: Proxy,
-        listeners: Vec<Listener>,
-        shared: Arc<Shared>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn new(place: usize, proxy: Proxy, shared: Arc<Shared>) -> std::io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        for (at, listener) in listeners.iter().enumerate() {
-            let token = EventData::new_u64(LISTENER | at as u64);
-            epoll::add(&poll, &listener.socket, token, EventFlags::IN)?;
-        }
         epoll::add(&poll, shared.inboxes[place].bell(), EventData::new_u64(BELL), EventFlags::IN)?;
         Ok(Worker {
             place,
             proxy,
             poll,
-            listeners,
+            listeners: Vec::new(),
             accept_again: None,
             clients: Vec::new(),
             pipes: Vec::new(),
@@ -330,7 +315,9 @@ impl Worker {
     fn dismiss(&mut self) {
         for id in std::mem::take(&mut self.leaving) {
             while self.proxy.client_is_idle(id) {
-                let Some(connection) = find(&mut self.clients, id.index(), CLIENT | id.as_u64()) else { break };
+                let Some(connection) = find(&mut self.clients, id.index(), CLIENT | id.as_u64()) else {
+                    break;
+                };
                 match connection.read(&mut self.buffer) {
                     Ok(0) | Err(Errno::AGAIN) => self.proxy.client_dismissed(id),
                     Ok(len) => self.proxy.client_bytes(id, &self.buffer[..len]),
@@ -466,8 +453,7 @@ impl Worker {
             let (id, _) = self.connecting.swap_remove(at);
             self.lose_pipe(id, "it did not accept the connection within 1 s");
         }
-        if self.accept_again.is_some_and(|at| at <= now)
-        {
+        if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
             for (at, listener) in self.listeners.iter().enumerate() {
                 let token = EventData::new_u64(LISTENER | at as u64);
@@ -485,7 +471,11 @@ impl Worker {
     fn messages(&mut self) {
         for message in self.shared.inboxes[self.place].take() {
             match message {
-                Message::Adopt(topology) => self.proxy.adopt(topology),
+                Message::Adopt(topology) => {
+                    self.proxy.adopt(topology);
+                    self.shared.informed.store(true, Ordering::Relaxed);
+                }
+                Message::Listen(listeners) => self.listen(listeners),
                 Message::Learned(lexicon) => self.proxy.learned(lexicon),
                 Message::Ask { from, what, token } => {
                     let part = Part::of(&mut self.proxy, &what);
@@ -498,9 +488,20 @@ impl Worker {
         }
     }
 
+    fn listen(&mut self, listeners: Vec<Listener>) {
+        for (at, listener) in listeners.iter().enumerate() {
+            let token = EventData::new_u64(LISTENER | at as u64);
+            if let Err(error) = epoll::add(&self.poll, &listener.socket, token, EventFlags::IN) {
+                tracing::error!(%error, addr = %listener.addr, "a listener could not be registered");
+            }
+        }
+        self.listeners = listeners;
+    }
+
     /// Welcomes who has connected already, then nobody more.
     fn drain(&mut self) {
-        (0..BACKLOG as usize / ACCEPTS).for_each(|_| (0..self.listeners.len()).for_each(|at| self.accept(at)));
+        (0..BACKLOG as usize / ACCEPTS)
+            .for_each(|_| (0..self.listeners.len()).for_each(|at| self.accept(at)));
         self.listeners.clear();
         self.draining = Some(Draining::Asking { since: Instant::now() });
         self.proxy.drain();
