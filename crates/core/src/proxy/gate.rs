@@ -66,7 +66,7 @@ impl Proxy {
         let words: Vec<&[u8]> = match judge {
             Judge::Elsewhere => return None,
             Judge::DefaultOnly => {
-                return Some(self.refuse(id, &ErrorReply::NoPermCommand(command.name)));
+                return Some(self.reject(id, &ErrorReply::NoPermCommand(command.name)));
             }
             Judge::Asked => args.iter().collect(),
             Judge::AskedAbout(words) => words.to_vec(),
@@ -80,10 +80,10 @@ impl Proxy {
             return None;
         }
         Some(match text(&answer) {
-            Some(said) => self.refuse(id, &ErrorReply::NoPerm(said)),
+            Some(said) => self.reject(id, &ErrorReply::NoPerm(said)),
             None if answer.starts_with(b"-UNAVAILABLE ") => self.pass_on(id, &answer),
             // The nodes do not know the command, or not this form of it: nobody can say that it is allowed.
-            None => self.refuse(id, &ErrorReply::NoPermCommand(command.name)),
+            None => self.reject(id, &ErrorReply::NoPermCommand(command.name)),
         })
     }
 }

@@ -207,6 +207,8 @@ pub struct Proxy {
     watch_waiters: Vec<SessionId>,
     /// Bytes of all queued transactions.
     queued: usize,
+    /// Until when nodes are thought to refuse writes, in microseconds.
+    suspicious_until: u64,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -254,6 +256,7 @@ impl Proxy {
             lane_waiters: Vec::new(),
             watch_waiters: Vec::new(),
             queued: 0,
+            suspicious_until: 0,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),

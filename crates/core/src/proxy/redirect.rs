@@ -189,10 +189,7 @@ impl Proxy {
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
-            Work::Block(_) => {
-                self.drop_rest(ticket.session);
-                self.deliver_error(ticket, error);
-            }
+            Work::Block(_) => self.fail_block(ticket, error),
             Work::Inquiry(_) => {
                 let mut answer = Vec::new();
                 crate::resp::Writer::new(&mut answer, Proto::Two).error(error);

@@ -4,6 +4,7 @@ use super::super::buffer::Pool;
 use super::super::forward::resend;
 use super::super::pipe::{Resend, Work};
 use super::block::{Block, Goal};
+use super::rehearse::Rehearsal;
 use super::rest::{Piece, Rest};
 use crate::command::{Command, Treat, keys};
 use crate::resp::{Args, ErrorReply};
@@ -13,7 +14,7 @@ use crate::topology::slot;
 pub(super) const MAX_ALL: usize = 256 * 1024 * 1024;
 
 /// MULTI as it is sent.
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 /// EXEC as it is sent.
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -43,6 +44,8 @@ pub(super) struct Queue {
     bytes: usize,
     /// Whether a command was refused: EXEC will not execute the others.
     pub(super) is_broken: bool,
+    /// The last command, while its node is asked whether it may be queued.
+    pub(super) rehearsal: Option<Rehearsal>,
     /// Whether all keys are to be deleted at the end.
     flushes: bool,
     /// Whether EXEC stands at the end of `frames`.
@@ -60,6 +63,7 @@ impl Queue {
             node_commands: 0,
             bytes: 0,
             is_broken: false,
+            rehearsal: None,
             flushes: false,
             is_closed: false,
         }
