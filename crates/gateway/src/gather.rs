@@ -9,24 +9,33 @@ use std::time::Duration;
 pub(crate) enum Part {
     Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
     Clients(String),
+    Count(usize),
 }
 
 impl Part {
     /// What `proxy` has to say.
-    pub(crate) fn of(proxy: &Proxy, what: &Gather) -> Part {
+    pub(crate) fn of(proxy: &mut Proxy, what: &Gather) -> Part {
         match what {
             Gather::Metrics => Part::Metrics {
                 counts: Box::new(proxy.counts()),
                 latency: Box::new(*proxy.latency()),
                 slots_known: proxy.topology().covered() as u32,
             },
-            Gather::Clients(numbers) => Part::Clients(proxy.list_clients(numbers.as_deref())),
+            Gather::Clients(which) => Part::Clients(proxy.list_clients(which)),
+            Gather::Kill(kill) => Part::Count(proxy.kill_clients(kill)),
+            Gather::Pause(pause) => {
+                match pause {
+                    Some(pause) => proxy.pause(*pause),
+                    None => proxy.unpause(),
+                }
+                Part::Count(0)
+            }
         }
     }
 }
 
 /// The reply made of all workers' parts.
-pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
+pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duration) -> Vec<u8> {
     let mut snapshot = Snapshot {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -38,6 +47,7 @@ pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
     };
     let mut sums = [0u64; COUNT];
     let mut clients = String::new();
+    let mut sum = 0;
     for part in parts {
         match part {
             Part::Metrics { counts, latency, slots_known } => {
@@ -46,13 +56,16 @@ pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
                 snapshot.slots_known = snapshot.slots_known.min(*slots_known);
             }
             Part::Clients(lines) => clients.push_str(lines),
+            Part::Count(count) => sum += count,
         }
     }
     let mut out = Vec::new();
-    let mut writer = Writer::new(&mut out, Proto::Two);
-    match parts.first() {
-        Some(Part::Clients(_)) => writer.bulk(clients.as_bytes()),
-        Some(Part::Metrics { .. }) | None => {
+    let mut writer = Writer::new(&mut out, proto);
+    match what {
+        Gather::Clients(_) => writer.verbatim(clients.as_bytes()),
+        Gather::Kill(kill) => kill.reply(sum, &mut writer),
+        Gather::Pause(_) => writer.simple("OK"),
+        Gather::Metrics => {
             snapshot.values =
                 metric::ALL.iter().map(|metric| (metric.name().to_owned(), sums[*metric as usize])).collect();
             writer.bulk(&serde_json::to_vec(&snapshot).unwrap_or_default());

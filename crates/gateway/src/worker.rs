@@ -4,7 +4,7 @@ use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
 use crate::sockets::{self, BACKLOG, Connected, Connection};
 use crate::watch::Nudge;
-use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId};
+use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
 use evenkeel_core::resp::{ErrorReply, Proto, Writer};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -54,6 +54,7 @@ pub(crate) struct Shared {
 struct Gathering {
     session: SessionId,
     seq: u32,
+    what: Gather,
     parts: Vec<Part>,
 }
 
@@ -398,7 +399,8 @@ impl Worker {
             Output::Gather { what, session, seq } => {
                 let token = self.next_token;
                 self.next_token += 1;
-                self.gathering.insert(token, Gathering { session, seq, parts: Vec::new() });
+                let gathering = Gathering { session, seq, what: what.clone(), parts: Vec::new() };
+                self.gathering.insert(token, gathering);
                 for inbox in &self.shared.inboxes {
                     inbox.send(Message::Ask { from: self.place, what: what.clone(), token });
                 }
@@ -452,7 +454,7 @@ impl Worker {
                 Message::Adopt(topology) => self.proxy.adopt(topology),
                 Message::Learned(lexicon) => self.proxy.learned(lexicon),
                 Message::Ask { from, what, token } => {
-                    let part = Part::of(&self.proxy, &what);
+                    let part = Part::of(&mut self.proxy, &what);
                     self.shared.inboxes[from].send(Message::Told { token, part });
                 }
                 Message::Told { token, part } => self.told(token, part),
@@ -475,7 +477,10 @@ impl Worker {
         if gathering.parts.len() == self.shared.inboxes.len()
             && let Some(done) = self.gathering.remove(&token)
         {
-            let reply = gather::reply(&done.parts, self.shared.started.elapsed());
+            let reply = {
+                let proto = self.proxy.client_proto(done.session);
+                gather::reply(&done.what, &done.parts, proto, self.shared.started.elapsed())
+            };
             self.proxy.answer(done.session, done.seq, &reply);
         }
     }

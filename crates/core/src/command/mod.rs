@@ -118,6 +118,8 @@ pub enum Treat {
     Every(Scope, Fold),
     /// CONFIG SET: to every node, but for the settings that evenkeel itself lives by.
     Settings,
+    /// ACL SETUSER: to every node, but for the user that evenkeel itself lives by.
+    SetUser,
     /// Walks the primaries one after the other (SCAN).
     Scan,
     /// Answered by the gateway itself.
@@ -177,6 +179,8 @@ pub enum Fold {
     Info,
     /// Log entries, the newest first, as many as were asked for, each with its node's address (SLOWLOG GET).
     Newest,
+    /// Log entries, the youngest first, as many as were asked for (ACL LOG).
+    Youngest,
     /// The worst spike of each event (LATENCY LATEST).
     Spikes,
     /// Pairs of time and value by time (LATENCY HISTORY).
@@ -211,6 +215,12 @@ pub enum Local {
     ClientGetname,
     ClientId,
     ClientSetinfo,
+    ClientKill,
+    ClientNoEvict,
+    ClientPause,
+    ClientReply,
+    ClientUnpause,
+    AclWhoami,
     ClientInfo,
     ClientList,
     ClientHelp,

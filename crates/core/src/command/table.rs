@@ -6,7 +6,9 @@
 
 use super::Access::{Admin, Read, Write};
 use super::Scope::{Aside, Nodes, Primaries};
-use super::Treat::{AnyPrimary, Channel, Every, Here, Later, Refused, Scan, Settings, Slot, SlotNumber};
+use super::Treat::{
+    AnyPrimary, Channel, Every, Here, Later, Refused, Scan, SetUser, Settings, Slot, SlotNumber,
+};
 use super::refusals::{
     ASKING, DEBUG, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY, WAIT,
 };
@@ -319,18 +321,18 @@ const ROWS: &[Command] = &[
     row("client|id", 2, NONE, Admin, Here(Local::ClientId)),
     row("client|import-source", 3, NONE, Admin, Later),
     row("client|info", 2, NONE, Admin, Here(Local::ClientInfo)),
-    row("client|kill", -3, NONE, Admin, Later),
+    row("client|kill", -3, NONE, Admin, Here(Local::ClientKill)),
     row("client|list", -2, NONE, Admin, Here(Local::ClientList)),
-    row("client|no-evict", 3, NONE, Admin, Later),
+    row("client|no-evict", 3, NONE, Admin, Here(Local::ClientNoEvict)),
     row("client|no-touch", 3, NONE, Admin, Later),
-    row("client|pause", -3, NONE, Admin, Later),
-    row("client|reply", 3, NONE, Admin, Later),
+    row("client|pause", -3, NONE, Admin, Here(Local::ClientPause)),
+    row("client|reply", 3, NONE, Admin, Here(Local::ClientReply)),
     row("client|setinfo", 4, NONE, Admin, Here(Local::ClientSetinfo)),
     row("client|setname", 3, NONE, Admin, Here(Local::ClientSetname)),
     row("client|tracking", -3, NONE, Admin, Later),
     row("client|trackinginfo", 2, NONE, Admin, Later),
     row("client|unblock", -3, NONE, Admin, Later),
-    row("client|unpause", 2, NONE, Admin, Later),
+    row("client|unpause", 2, NONE, Admin, Here(Local::ClientUnpause)),
     row("echo", 2, NONE, Admin, Here(Local::Echo)),
     row("hello", -1, NONE, Admin, Here(Local::Hello)),
     row("ping", -1, NONE, Admin, Here(Local::Ping)),
@@ -342,18 +344,18 @@ const ROWS: &[Command] = &[
     // the server
     row("acl", -2, NONE, Admin, Later),
     row("acl|cat", -2, NONE, Admin, AnyPrimary),
-    row("acl|deluser", -3, NONE, Admin, Later),
+    row("acl|deluser", -3, NONE, Admin, Every(Nodes, Fold::Same)),
     row("acl|dryrun", -4, NONE, Admin, AnyPrimary),
     row("acl|genpass", -2, NONE, Admin, AnyPrimary),
-    row("acl|getuser", 3, NONE, Admin, Later),
+    row("acl|getuser", 3, NONE, Admin, AnyPrimary),
     row("acl|help", 2, NONE, Admin, AnyPrimary),
-    row("acl|list", 2, NONE, Admin, Later),
-    row("acl|load", 2, NONE, Admin, Later),
-    row("acl|log", -2, NONE, Admin, Later),
-    row("acl|save", 2, NONE, Admin, Later),
-    row("acl|setuser", -3, NONE, Admin, Later),
-    row("acl|users", 2, NONE, Admin, Later),
-    row("acl|whoami", 2, NONE, Admin, Later),
+    row("acl|list", 2, NONE, Admin, AnyPrimary),
+    row("acl|load", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("acl|log", -2, NONE, Admin, Every(Primaries, Fold::Youngest)),
+    row("acl|save", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("acl|setuser", -3, NONE, Admin, SetUser),
+    row("acl|users", 2, NONE, Admin, AnyPrimary),
+    row("acl|whoami", 2, NONE, Admin, Here(Local::AclWhoami)),
     row("bgrewriteaof", 1, NONE, Admin, Every(Primaries, Fold::Same)),
     row("bgsave", -1, NONE, Admin, Every(Primaries, Fold::Same)),
     row("command", -1, NONE, Admin, AnyPrimary),
@@ -556,6 +558,7 @@ mod tests {
                 | Treat::AnyPrimary
                 | Treat::SlotNumber
                 | Treat::Settings
+                | Treat::SetUser
                 | Treat::Every(..)
                 | Treat::Scan
                 | Treat::Here(_)

@@ -229,6 +229,7 @@ impl Proxy {
         }
         self.relieve_stalls();
         self.stream_tick();
+        self.end_pause();
         self.watch_tick();
     }
 
@@ -240,7 +241,8 @@ impl Proxy {
             } else {
                 100_000
             };
-        self.park.next_due().map_or(idle, |due| due.min(idle))
+        let pause = self.pause.map_or(idle, |pause| pause.until);
+        self.park.next_due().map_or(idle, |due| due.min(idle)).min(pause)
     }
 
     /// Answers a request that the shell had to ask other workers for.

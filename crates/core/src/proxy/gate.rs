@@ -29,9 +29,10 @@ fn judge(command: &Command, args: &Args<'_>) -> Judge {
         | Treat::Channel
         | Treat::AnyPrimary
         | Treat::Split(_)
-        | Treat::SlotNumber
         | Treat::Every(..)
+        | Treat::SlotNumber
         | Treat::Settings
+        | Treat::SetUser
         | Treat::Scan
         | Treat::Later
         | Treat::Refused(_) => Judge::Elsewhere,
@@ -40,8 +41,8 @@ fn judge(command: &Command, args: &Args<'_>) -> Judge {
 
 fn judge_local(local: Local, args: &Args<'_>) -> Judge {
     let metrics = args.len() > 1 && args.get(1).eq_ignore_ascii_case(b"metrics");
-    if matches!(local, Local::Auth | Local::Hello | Local::Quit | Local::Reset) {
-        Judge::Elsewhere // `server.c`: CMD_NO_AUTH
+    if matches!(local, Local::Auth | Local::Hello | Local::Quit | Local::Reset | Local::Watch) {
+        Judge::Elsewhere // `server.c`: CMD_NO_AUTH; the node of its keys is asked to watch them
     } else if local == Local::ClientSetinfo {
         Judge::AskedAbout(&[b"CLIENT", b"SETNAME", b"x"])
     } else if local != Local::Evenkeel {

@@ -105,12 +105,12 @@ impl Proxy {
             Work::Whole
             | Work::Part { .. }
             | Work::Errand { .. }
-            | Work::Block(_)
             | Work::Greeting
             | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
+            | Work::Block(_)
             | Work::Watch => session.trunk,
         })
     }

@@ -33,8 +33,10 @@ mod local;
 mod login;
 mod merge;
 mod mode;
+mod mute;
 mod order;
 mod park;
+mod pause;
 mod pipe;
 mod redirect;
 mod replies;
@@ -72,6 +74,8 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use local::{Kill, Which};
+pub use pause::{Pause, Paused};
 pub use trunk::Login;
 
 pub(crate) type MergeId = Id<Merge>;
@@ -168,8 +172,12 @@ pub enum Output {
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
-    Clients(Option<Vec<u64>>),
+    /// Clients: `CLIENT LIST`.
+    Clients(Which),
+    /// Close clients: `CLIENT KILL`.
+    Kill(Kill),
+    /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
+    Pause(Option<Pause>),
 }
 
 /// One worker's gateway.
@@ -203,6 +211,9 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// A pause that clients asked for, and those whose requests wait for its end.
+    pause: Option<Pause>,
+    paused: Vec<SessionId>,
     /// Clients whose WATCH waits for its node.
     watch_waiters: Vec<SessionId>,
     /// Bytes of all queued transactions.
@@ -254,6 +265,8 @@ impl Proxy {
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            pause: None,
+            paused: Vec::new(),
             watch_waiters: Vec::new(),
             queued: 0,
             suspicious_until: 0,

@@ -186,6 +186,9 @@ impl Proxy {
         if let Some(admit) = self.at_gate(id, command, args) {
             return admit;
         }
+        if self.pause.is_some() && self.waits_for_pause(id, command) {
+            return Admit::Stopped;
+        }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
@@ -211,15 +214,11 @@ impl Proxy {
             Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
             Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::SetUser => self.set_user(id, command, frame, args),
             Treat::Settings => self.settings(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
-            // What follows it would be answered, or not, against what the client expects.
-            Treat::Later if command.name == "client|reply" => {
-                self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
-                Admit::Yes
-            }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
         }

@@ -3,6 +3,7 @@
 use super::PipeId;
 use super::buffer::{Pool, Queue};
 use super::inquiry::Inquiry;
+use super::mute::Mute;
 use super::stream::Stream;
 use super::transaction::Transaction;
 use super::trunk::TrunkId;
@@ -35,6 +36,8 @@ pub(crate) enum Stop {
     Stream,
     /// Until a node has answered what the next request depends on.
     Inquiry,
+    /// Until the end of a pause.
+    Pause,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -100,6 +103,8 @@ pub(crate) struct About {
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
+    /// Whether it said CLIENT NO-EVICT ON.
+    pub(crate) no_evict: bool,
 }
 
 /// What is kept for a client that does more than ask and be answered: idle clients stay small.
@@ -107,6 +112,7 @@ pub(crate) struct About {
 pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
+    pub(crate) mute: Mute,
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
     pub(crate) transaction: Transaction,
@@ -129,6 +135,7 @@ impl Extra {
             && self.array.is_none()
             && self.transaction.is_empty()
             && self.inquiry.is_none()
+            && self.mute.is_empty()
     }
 }
 
@@ -229,6 +236,7 @@ impl Session {
     /// Takes a reply, or a piece of one. In its turn it goes out, before its turn it waits.
     #[inline]
     pub(crate) fn take(&mut self, seq: u32, bytes: &[u8], end: End, pool: &mut Pool) {
+        let bytes = if self.extra.is_some() { self.wanted(seq, bytes) } else { bytes };
         if seq != self.head {
             return self.stash.put(seq.wrapping_sub(self.head) as usize, bytes, end, pool);
         }
@@ -246,6 +254,18 @@ impl Session {
                 self.unstash(pool);
             }
         }
+    }
+
+    /// A reply as far as the client wants it (CLIENT REPLY).
+    fn wanted<'a>(&mut self, seq: u32, bytes: &'a [u8]) -> &'a [u8] {
+        let head = self.head;
+        let Some(extra) = self.extra.as_mut().filter(|extra| !extra.mute.is_empty()) else { return bytes };
+        extra.mute.forget(head);
+        let covered = extra.mute.covers(seq);
+        if extra.is_empty() {
+            self.extra = None;
+        }
+        if covered { &[] } else { bytes }
     }
 
     /// Hands on a message that is no reply (a push, or a message to a subscriber): between two replies.

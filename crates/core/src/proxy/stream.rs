@@ -77,6 +77,10 @@ impl Proxy {
             session.stop = Some(Stop::Quiet);
             return Some(0);
         }
+        if self.pause.is_some() && self.waits_for_pause(id, command) {
+            return Some(0);
+        }
+        let session = self.sessions.get_mut(id)?;
         let key = args.get(1).to_vec();
         let stream = Stream {
             slot: slot(&key),

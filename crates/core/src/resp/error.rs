@@ -64,6 +64,22 @@ pub enum ErrorReply<'a> {
     NoAuth,
     /// Wrong user name or password.
     WrongPass,
+    /// CLIENT KILL of a client that does not exist.
+    NoSuchClient,
+    /// CLIENT KILL USER of a user that does not exist.
+    NoSuchUser(&'a str),
+    /// CLIENT KILL ID of something that is no number of a client.
+    ClientIdPositive,
+    /// CLIENT PAUSE with a mode that does not exist.
+    PauseMode,
+    /// A time in milliseconds that is no number.
+    TimeoutNotAnInteger,
+    /// A time in milliseconds that is below 0.
+    TimeoutNegative,
+    /// A subcommand with too many arguments: as sent, and its container in upper case.
+    SubcommandSyntax(&'a [u8], &'a str),
+    /// ACL SETUSER of the user that the gateway itself is.
+    OwnUser,
     /// A user may not do this: the text of a node's ACL DRYRUN.
     NoPerm(&'a [u8]),
     /// A user may not use this command (lower-case full name).
@@ -178,6 +194,19 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
             }
+            ErrorReply::NoSuchClient => out.write_str("ERR No such client"),
+            ErrorReply::NoSuchUser(name) => {
+                write!(out, "ERR No such user '{:.128}'", Printable(name.as_bytes()))
+            }
+            ErrorReply::ClientIdPositive => out.write_str("ERR client-id should be greater than 0"),
+            ErrorReply::PauseMode => out.write_str("ERR CLIENT PAUSE mode must be WRITE or ALL"),
+            ErrorReply::TimeoutNotAnInteger => out.write_str("ERR timeout is not an integer or out of range"),
+            ErrorReply::TimeoutNegative => out.write_str("ERR timeout is negative"),
+            ErrorReply::SubcommandSyntax(sub, container) => write!(
+                out,
+                "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {container} HELP.",
+                Printable(sub)
+            ),
             ErrorReply::NoPerm(said) => no_permission(out, said),
             ErrorReply::NoPermCommand(name) => {
                 write!(out, "NOPERM this user has no permissions to run the '{name}' command")
@@ -249,6 +278,11 @@ impl ErrorReply<'_> {
     /// Errors that only a gateway can have, in our words: what, where, and what to do.
     fn own_words(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            ErrorReply::OwnUser => out.write_str(
+                "ERR evenkeel: the user default is how the gateway and the nodes themselves log in to the nodes, so it \
+                 is not changed through the gateway: make another user (ACL SETUSER <name> ...); the password of clients \
+                 that give no name is gateway.auth's",
+            ),
             ErrorReply::NotYet(name) => {
                 write!(out, "ERR evenkeel: '{name}' is not supported through the gateway yet")
             }

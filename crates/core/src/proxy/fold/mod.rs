@@ -84,6 +84,7 @@ impl Fan {
             Fold::And => and(&replies, &mut writer)?,
             Fold::Same | Fold::Any => out.extend_from_slice(first),
             Fold::Newest => logs::newest(parts, self.most, out)?,
+            Fold::Youngest => logs::youngest(&replies, self.most, out)?,
             Fold::Spikes => logs::spikes(&replies, out)?,
             Fold::Timeline => logs::timeline(&replies, out)?,
             Fold::Histograms => maps::histograms(&replies, &mut writer)?,

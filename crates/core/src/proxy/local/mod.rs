@@ -3,8 +3,13 @@
 mod client;
 mod cluster;
 mod hello;
+mod kill;
+
+pub use client::Which;
+pub use kill::Kill;
 
 use super::forward::Admit;
+use super::mute::Reply;
 use super::session::{Known, Stop};
 use super::{Gather, Output, Proxy, SessionId};
 use crate::command::Local;
@@ -30,6 +35,12 @@ impl Proxy {
             Local::ClientSetinfo => self.client_setinfo(id, args),
             Local::ClientInfo => self.client_info(id),
             Local::ClientList => self.client_list(id, args),
+            Local::ClientKill => self.client_kill(id, args),
+            Local::ClientNoEvict => self.client_no_evict(id, args),
+            Local::ClientPause => self.client_pause(id, args),
+            Local::ClientReply => self.client_reply(id, args),
+            Local::ClientUnpause => self.gather(id, Gather::Pause(None)),
+            Local::AclWhoami => self.acl_whoami(id),
             Local::ClientHelp => self.reply_with(id, client::help),
             Local::ClusterSlots => self.cluster_slots(id),
             Local::ClusterShards => self.cluster_shards(id),
@@ -95,6 +106,14 @@ impl Proxy {
         {
             session.stop = Some(Stop::Quiet);
             return Admit::Stopped;
+        }
+        if let Some(session) = self.sessions.get_mut(id)
+            && super::forward::full(session).is_none()
+        {
+            let seq = session.upcoming();
+            if let Some(extra) = &mut session.extra {
+                extra.mute.ask(seq, Reply::On); // this reply is wanted, whatever was not before
+            }
         }
         let admit = self.reply_with(id, |out| out.simple("RESET"));
         if admit == Admit::Yes

@@ -22,7 +22,7 @@ mod transactions;
 mod users;
 mod whole;
 
-use super::{Clock, Output, PipeId, Proxy, SessionId, Settings};
+use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
 use crate::topology::{Node, NodeIndex, Topology};
 use std::collections::{BTreeMap, HashSet};
@@ -66,6 +66,8 @@ struct World {
     barred: HashSet<(char, String)>,
     learned: usize,
     draining: bool,
+    /// What all workers were asked for last.
+    gathered: Option<Gather>,
     cut: Cut,
 }
 
@@ -166,17 +168,27 @@ impl World {
             barred: HashSet::new(),
             learned: 0,
             draining: false,
+            gathered: None,
             cut,
         }
     }
 
     fn play(mut self, script: &str) {
+        self.script(script);
+        self.ends();
+    }
+
+    fn script(&mut self, script: &str) {
         for (at, line) in script.lines().enumerate() {
             let line = line.trim_start();
             if !line.is_empty() {
                 self.step(at, line);
             }
         }
+    }
+
+    /// Nobody has heard anything that was not spoken of.
+    fn ends(&self) {
         for (name, client) in &self.clients {
             assert!(
                 client.heard.is_empty(),
@@ -330,7 +342,10 @@ impl World {
                     .for_each(|client| client.closed = true);
             }
             Output::Learn => self.learned += 1,
-            Output::Gather { session, seq, .. } => self.proxy.answer(session, seq, b"$8\r\ngathered\r\n"),
+            Output::Gather { what, session, seq } => {
+                self.gathered = Some(what);
+                self.proxy.answer(session, seq, b"$8\r\ngathered\r\n");
+            }
             Output::Report(_) => {}
         }
     }

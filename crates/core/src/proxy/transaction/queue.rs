@@ -112,6 +112,7 @@ impl Queue {
             | Treat::Every(..)
             | Treat::SlotNumber
             | Treat::Settings
+            | Treat::SetUser
             | Treat::Scan
             | Treat::Here(_) => Place::Gateway,
             Treat::Later => return Err(ErrorReply::NotYet(command.name)),
