@@ -240,4 +240,8 @@ pub enum Local {
     Discard,
     Watch,
     Unwatch,
+    ClientTracking,
+    ClientCaching,
+    ClientGetredir,
+    ClientTrackinginfo,
 }

@@ -44,6 +44,7 @@ impl Proxy {
             }
             if let Some(extra) = extra {
                 self.forget_transaction(extra.transaction);
+                self.trackers.retain(|tracker| *tracker != id);
             }
             if let Some(stream) = stream {
                 self.abandon_stream(*stream);
@@ -231,6 +232,7 @@ impl Proxy {
         self.stream_tick();
         self.end_pause();
         self.watch_tick();
+        self.tracking_tick();
     }
 
     /// When `tick` is due at the latest, in microseconds.

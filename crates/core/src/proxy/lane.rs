@@ -20,20 +20,19 @@ impl Proxy {
     pub(super) fn lane(&mut self, addr: SocketAddr, trunk: TrunkId, tenant: SessionId) -> Option<PipeId> {
         let lane = |purpose: Purpose| matches!(purpose, Purpose::Lane { .. });
         let lanes = self.pipes.iter().filter(|(_, pipe)| pipe.addr == addr && lane(pipe.purpose)).count();
-        (lanes < MAX_LANES).then(|| self.lend(addr, trunk, Purpose::Lane { tenant }))
+        if lanes < MAX_LANES { self.lend(addr, trunk, Purpose::Lane { tenant }) } else { None }
     }
 
     /// A connection to a node for one client alone; `None` when too many are lent.
     pub(super) fn private(&mut self, addr: SocketAddr, trunk: TrunkId, tenant: SessionId) -> Option<PipeId> {
-        (self.lent < MAX_LENT).then(|| self.lend(addr, trunk, Purpose::Private { tenant }))
+        if self.lent < MAX_LENT { self.lend(addr, trunk, Purpose::Private { tenant }) } else { None }
     }
 
-    fn lend(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> PipeId {
+    fn lend(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> Option<PipeId> {
         let fits = |idle: &PipeId| {
             self.pipes.get(*idle).is_some_and(|pipe| pipe.addr == addr && pipe.trunk == trunk)
         };
-        self.lent += 1;
-        match self.idle.iter().position(fits) {
+        let id = match self.idle.iter().position(fits) {
             Some(at) => {
                 let id = self.idle.swap_remove(at);
                 if let Some(pipe) = self.pipes.get_mut(id) {
@@ -41,8 +40,10 @@ impl Proxy {
                 }
                 id
             }
-            None => self.connect(addr, trunk, purpose),
-        }
+            None => self.connect_to(addr, trunk, purpose)?,
+        };
+        self.lent += 1;
+        Some(id)
     }
 
     /// Says ASKING on a lane: the next request may be for a slot that is just being moved there.

@@ -46,6 +46,7 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod tracking;
 mod transaction;
 mod trunk;
 mod upstream;
@@ -216,6 +217,8 @@ pub struct Proxy {
     paused: Vec<SessionId>,
     /// Clients whose WATCH waits for its node.
     watch_waiters: Vec<SessionId>,
+    /// Clients that are tracked.
+    trackers: Vec<SessionId>,
     /// Bytes of all queued transactions.
     queued: usize,
     /// Until when nodes are thought to refuse writes, in microseconds.
@@ -268,6 +271,7 @@ impl Proxy {
             pause: None,
             paused: Vec::new(),
             watch_waiters: Vec::new(),
+            trackers: Vec::new(),
             queued: 0,
             suspicious_until: 0,
             dirty_clients: Vec::new(),

@@ -87,6 +87,23 @@ impl Work {
             | Work::Inquiry(_) => self,
         }
     }
+
+    /// What it is with a request before it whose reply goes nowhere; `None` where that cannot be.
+    pub(crate) fn behind_another(self) -> Option<Work> {
+        match self {
+            Work::Whole => Some(Work::Block(Block::behind_another())),
+            Work::Block(block) => Some(Work::Block(block.with_another())),
+            Work::Part { .. }
+            | Work::Errand { .. }
+            | Work::Greeting
+            | Work::Run
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Inquiry(_) => None,
+        }
+    }
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.
@@ -186,6 +203,8 @@ pub struct Pipe {
     pub(crate) stalled_by: Option<(SessionId, u64)>,
     /// Whether it is in the list of pipes to be written to.
     pub(crate) dirty: bool,
+    /// The number that its node gave it, where that matters: on connections of one client.
+    pub(crate) number: u64,
     /// When it last gave a sign of life, in microseconds.
     pub(crate) heard: u64,
     /// Sessions that wait for room.
@@ -209,6 +228,7 @@ impl Pipe {
             refusal: Vec::new(),
             stalled_by: None,
             dirty: false,
+            number: 0,
             heard: now,
             waiting: Vec::new(),
         }

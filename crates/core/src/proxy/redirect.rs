@@ -63,6 +63,9 @@ impl Proxy {
         if let Some(session) = self.sessions.get_mut(ticket.session) {
             session.astray = true;
         }
+        if let Work::Part { .. } = ticket.work {
+            self.part_untracked(ticket.session);
+        }
         match verdict {
             Verdict::Deliver => {}
             Verdict::Moved(addr) => {
@@ -148,6 +151,7 @@ impl Proxy {
             session.stalls = session.stalls.saturating_sub(1);
         }
         self.settle_debts(&mut pipe);
+        self.forget_reads(&pipe);
         if let Purpose::Private { tenant } = pipe.purpose {
             self.watch_broken(tenant, id);
         }

@@ -87,7 +87,8 @@ impl Proxy {
             None => false,
             Some(_) if pipe.midway => true,
             Some(b'-') => piece.len() > LONG_ERROR,
-            Some(kind) => *kind != b'>',
+            Some(b'>') => return false, // a push is dealt with whole, whoever waits for a reply
+            Some(_) => true,
         };
         match ticket.work {
             Work::Whole | Work::Body if passes => {
@@ -143,7 +144,7 @@ impl Proxy {
         }
         if !pipe.midway {
             match reply.first() {
-                Some(b'>') => return, // a push that nobody asked for
+                Some(b'>') => return self.told_of_keys(id, reply),
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);

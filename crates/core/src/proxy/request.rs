@@ -3,7 +3,7 @@
 use super::forward::Admit;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Command, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{Command, Local, Lookup, Treat, arity_ok, blocks, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 
@@ -190,6 +190,10 @@ impl Proxy {
             return Admit::Stopped;
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if session.extra.is_some() {
+            self.keep_caching(id, command);
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
         {
@@ -217,6 +221,7 @@ impl Proxy {
             Treat::SetUser => self.set_user(id, command, frame, args),
             Treat::Settings => self.settings(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
+            Treat::Here(Local::ClientTracking) => self.client_tracking(id, command, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),

@@ -47,6 +47,8 @@ pub(crate) struct Trunk {
     pub(crate) tenancy: Tenancy,
     /// Requests that follow the greeting on each new connection; their replies go nowhere.
     pub(crate) prelude: Vec<Vec<u8>>,
+    /// For a client in RESP2 that is tracked: the connections on which its nodes say what has changed.
+    pub(crate) ear: Option<TrunkId>,
     /// By node index.
     pub(crate) pipes: Vec<Option<PipeId>>,
     /// Clients that belong to it.
@@ -57,7 +59,16 @@ pub(crate) struct Trunk {
 
 impl Trunk {
     pub(crate) fn new(proto: Proto, login: Option<Login>, tenancy: Tenancy) -> Self {
-        Trunk { proto, login, tenancy, prelude: Vec::new(), pipes: Vec::new(), members: 0, left: 0 }
+        Trunk {
+            proto,
+            login,
+            tenancy,
+            prelude: Vec::new(),
+            ear: None,
+            pipes: Vec::new(),
+            members: 0,
+            left: 0,
+        }
     }
 
     /// Whether any client belongs to it.
@@ -121,6 +132,13 @@ impl Proxy {
         self.leave_trunk(old);
     }
 
+    /// Keeps a trunk although no client may belong to it, until `leave_trunk`.
+    pub(super) fn enter_trunk(&mut self, id: TrunkId) {
+        if let Some(trunk) = self.trunks.get_mut(id) {
+            trunk.members += 1;
+        }
+    }
+
     /// A client is gone from a trunk; one that was its own ends with it.
     pub(super) fn leave_trunk(&mut self, id: TrunkId) {
         let now = self.now.steady;
@@ -158,6 +176,7 @@ impl Proxy {
 
     fn end_trunk(&mut self, id: TrunkId) {
         if let Some(trunk) = self.trunks.remove(id) {
+            trunk.ear.into_iter().for_each(|ear| self.end_trunk(ear));
             trunk.pipes.into_iter().flatten().for_each(|pipe| self.retire(pipe));
             let of_it = |pipe: &PipeId| self.pipes.get(*pipe).is_some_and(|pipe| pipe.trunk == id);
             let idle: Vec<PipeId> = self.idle.iter().copied().filter(of_it).collect();

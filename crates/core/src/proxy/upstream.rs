@@ -4,7 +4,7 @@ use super::pipe::{Pipe, Purpose, State, Ticket, Work};
 use super::trunk::{Login, TrunkId};
 use super::{Output, PipeId, Proxy};
 use crate::metric::Metric;
-use crate::resp::{Elements, Proto, Writer, text};
+use crate::resp::{Elements, Proto, Writer, integer, text};
 use crate::topology::{NodeIndex, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const PAUSES: [u64; 6] = [0, 2_000, 5_000, 10_000, 20_000, 50_000];
 
 /// How long (microseconds) a node without slots may owe an answer.
 const SILENCE: u64 = 500_000;
+/// How soon a connection is tried again that waits for another one (microseconds).
+const EAR: u64 = 1_000;
 
 /// Where a request for a slot can go now.
 pub(super) enum Way {
@@ -64,13 +66,30 @@ impl Proxy {
         {
             return Way::Later(link.retry_at);
         }
-        let pipe = self.connect(addr, trunk, Purpose::Shared);
+        let Some(pipe) = self.connect_to(addr, trunk, Purpose::Shared) else {
+            return Way::Later(self.now.steady + EAR);
+        };
         if let Some(trunk) = self.trunks.get_mut(trunk)
             && let Some(place) = trunk.pipes.get_mut(usize::from(node.0))
         {
             *place = Some(pipe);
         }
         Way::Pipe(pipe)
+    }
+
+    /// Starts a connection to a node; `None` while what has to go first on it is not known.
+    pub(super) fn connect_to(
+        &mut self,
+        addr: SocketAddr,
+        trunk: TrunkId,
+        purpose: Purpose,
+    ) -> Option<PipeId> {
+        let prelude = self.ear_prelude(addr, trunk)?;
+        let pipe = self.connect(addr, trunk, purpose);
+        if !prelude.is_empty() {
+            self.push_unkept(pipe, &prelude, Ticket::of_nobody(Work::Nobody, self.now.steady));
+        }
+        Some(pipe)
     }
 
     /// Starts a connection; its greeting is the first thing on it.
@@ -87,7 +106,12 @@ impl Proxy {
         let prelude = trunk.map_or(&[][..], |trunk| &trunk.prelude);
         let greeting = Ticket::of_nobody(Work::Greeting, now);
         match purpose {
-            Purpose::Lane { .. } => pipe.push_unkept(&hello, greeting, &mut self.pool),
+            Purpose::Lane { .. } => {
+                pipe.push_unkept(&hello, greeting, &mut self.pool);
+                for request in prelude {
+                    pipe.push_unkept(request, Ticket::of_nobody(Work::Nobody, now), &mut self.pool);
+                }
+            }
             Purpose::Shared | Purpose::Retiring | Purpose::Private { .. } | Purpose::Idle => {
                 pipe.push(&hello, greeting, &mut self.pool);
                 for request in prelude {
@@ -129,6 +153,9 @@ impl Proxy {
             self.version = version;
         }
         self.links.remove(&addr);
+        if let Some(pipe) = self.pipes.get_mut(id) {
+            pipe.number = number_in(reply).unwrap_or(0);
+        }
     }
 
     /// Marks a pipe as having something to write or to be looked at.
@@ -164,6 +191,7 @@ impl Proxy {
     pub fn adopt(&mut self, topology: Arc<Topology>) {
         let old = std::mem::replace(&mut self.topology, topology);
         self.rearrange(&old);
+        self.slots_moved(&old);
         self.links.retain(|addr, _| self.topology.nodes().iter().any(|node| node.addr == *addr));
         self.epoch = self.epoch.wrapping_add(1);
         self.add(Metric::TopologyChanges, 1);
@@ -226,7 +254,8 @@ impl Proxy {
         if let Some(mut pipe) = self.pipes.remove(id) {
             self.forget_uses(&pipe);
             pipe.out.clear(&mut self.pool);
-            self.pool.give(pipe.inbox);
+            self.forget_reads(&pipe);
+            self.pool.give(std::mem::take(&mut pipe.inbox));
             self.idle.retain(|idle| *idle != id);
             self.outputs.push(Output::ClosePipe(id));
         }
@@ -294,17 +323,29 @@ fn greeting(proto: Proto, login: Option<&Login>, node_password: Option<&str>) ->
     hello
 }
 
-/// The value after the key `version` in an answer to HELLO, map or flat array.
+/// The number of the connection, in an answer to HELLO.
+fn number_in(reply: &[u8]) -> Option<u64> {
+    value_in(reply, b"id", |value| u64::try_from(integer(value)?).ok())
+}
+
+/// The node's version, in an answer to HELLO.
 fn version_in(reply: &[u8]) -> Option<String> {
+    value_in(reply, b"version", |value| String::from_utf8(text(value)?.to_vec()).ok())
+}
+
+/// The value after a key in an answer to HELLO, map or flat array.
+fn value_in<T>(reply: &[u8], key: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let mut array = reply.to_vec();
     if array.first() == Some(&b'%') {
-        // The same elements as an array of twice the length; only as many as are needed are looked at.
-        array[0] = b'*';
+        // The same elements as an array of twice the length.
+        let end = memchr::memchr(b'\r', &array)?;
+        let pairs = crate::resp::parse_u64(&array[1..end])?;
+        array.splice(..end, format!("*{}", pairs.saturating_mul(2)).into_bytes());
     }
     let mut elements = Elements::of(&array)?;
-    while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
-        if text(key) == Some(b"version") {
-            return String::from_utf8(text(value)?.to_vec()).ok();
+    while let (Some(name), Some(value)) = (elements.next(), elements.next()) {
+        if text(name) == Some(key) {
+            return read(value);
         }
     }
     None

@@ -37,6 +37,16 @@ impl Block {
         Block { left: commands + 2, of: commands + 2, goal }
     }
 
+    /// One request, behind another one whose reply goes nowhere.
+    pub(crate) fn behind_another() -> Self {
+        Block { left: 2, of: 2, goal: Goal::Whole }
+    }
+
+    /// The same behind another request whose reply goes nowhere.
+    pub(crate) fn with_another(self) -> Self {
+        Block { left: self.left + 1, of: self.of + 1, ..self }
+    }
+
     /// As it is when it is sent (again).
     pub(crate) fn afresh(self) -> Self {
         Block { left: self.of, ..self }

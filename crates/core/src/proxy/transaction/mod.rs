@@ -116,13 +116,14 @@ impl Proxy {
     }
 
     pub(super) fn multi(&mut self, id: SessionId) -> Admit {
+        let caching = self.caching_word(id);
         let admit = self.reply_with(id, |out| out.simple("OK"));
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)
         {
             let transaction = &mut session.extra.get_or_insert_default().transaction;
             let slot = transaction.watch.as_ref().map(|watch| watch.slot());
-            transaction.queue = Some(Box::new(Queue::new(slot)));
+            transaction.queue = Some(Box::new(Queue::new(slot, caching)));
         }
         admit
     }
@@ -198,6 +199,9 @@ impl Proxy {
         let Some(mut queue) = self.take_queue(id) else { return Admit::Yes };
         self.keep_rest(id, &queue);
         let (slot, resend, work) = (queue.slot(), queue.resend(), queue.work());
+        if let Some(word) = queue.caching {
+            self.say_caching(id, word);
+        }
         let frame = queue.frame(&mut self.pool);
         match self.forward_as(id, slot, frame, resend, work) {
             Admit::Yes => {}

@@ -6,7 +6,7 @@ use super::super::pipe::{Resend, Work};
 use super::block::{Block, Goal};
 use super::rehearse::Rehearsal;
 use super::rest::{Piece, Rest};
-use crate::command::{Command, Treat, keys};
+use crate::command::{Command, Local, Treat, keys};
 use crate::resp::{Args, ErrorReply};
 use crate::topology::slot;
 
@@ -32,6 +32,8 @@ pub(super) enum Place {
 /// What was queued so far.
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// What was said of its reads by CLIENT CACHING before MULTI.
+    pub(super) caching: Option<&'static [u8]>,
     /// The requests for the node, one after the other.
     frames: Vec<u8>,
     pieces: Vec<Piece>,
@@ -54,8 +56,9 @@ pub(super) struct Queue {
 
 impl Queue {
     /// An empty queue for keys of this slot only.
-    pub(super) fn new(slot: Option<u16>) -> Self {
+    pub(super) fn new(slot: Option<u16>, caching: Option<&'static [u8]>) -> Self {
         Queue {
+            caching,
             frames: Vec::new(),
             pieces: Vec::new(),
             slot,
@@ -104,6 +107,8 @@ impl Queue {
     ) -> Result<Place, ErrorReply<'static>> {
         let place = match command.treat {
             Treat::Slot | Treat::Split(_) | Treat::AnyPrimary => Place::Node,
+            // It is for what follows in this transaction.
+            Treat::Here(Local::ClientCaching) => Place::Node,
             // The node waits for nobody inside of a transaction.
             Treat::Later if command.keys != crate::command::Keys::None => Place::Node,
             // A script that is loaded may be called by the next command.
@@ -153,11 +158,11 @@ impl Queue {
             }
             Place::Gateway => {
                 self.flushes |= matches!(command.name, "flushall" | "flushdb");
-                self.pieces.push(Piece::Gateway { frame: frame.into() });
+                self.pieces.push(Piece::Gateway { command, frame: frame.into() });
             }
             Place::Both => {
                 self.at_node(command, frame, pool);
-                self.pieces.push(Piece::Both { frame: frame.into() });
+                self.pieces.push(Piece::Both { command, frame: frame.into() });
             }
         }
     }
