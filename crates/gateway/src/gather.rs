@@ -1,7 +1,7 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
 use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
-use evenkeel_core::proxy::{Gather, Proxy};
+use evenkeel_core::proxy::{Count, Gather, Proxy};
 use evenkeel_core::resp::{Proto, Writer};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ pub(crate) enum Part {
     Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
     Clients(String),
     Count(usize),
+    Receivers { count: Count, here: Vec<i64> },
 }
 
 impl Part {
@@ -30,6 +31,9 @@ impl Part {
                 }
                 Part::Count(0)
             }
+            Gather::Receivers(count) => {
+                Part::Receivers { count: count.clone(), here: proxy.receivers(count) }
+            }
         }
     }
 }
@@ -48,6 +52,7 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
     let mut sums = [0u64; COUNT];
     let mut clients = String::new();
     let mut sum = 0;
+    let mut receivers = Vec::new();
     for part in parts {
         match part {
             Part::Metrics { counts, latency, slots_known } => {
@@ -57,11 +62,13 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
             }
             Part::Clients(lines) => clients.push_str(lines),
             Part::Count(count) => sum += count,
+            Part::Receivers { here, .. } => receivers.push(here.clone()),
         }
     }
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, proto);
     match what {
+        Gather::Receivers(count) => return count.reply(&receivers),
         Gather::Clients(_) => writer.verbatim(clients.as_bytes()),
         Gather::Kill(kill) => kill.reply(sum, &mut writer),
         Gather::Pause(_) => writer.simple("OK"),

@@ -169,6 +169,7 @@ fn proxy_settings(settings: &Settings) -> proxy::Settings {
         client_password: settings.client_password.clone(),
         users: settings.users.clone(),
         hold: settings.hold.as_micros() as u64,
+        workers: settings.worker_count(),
         ..proxy::Settings::default()
     }
 }

@@ -405,6 +405,10 @@ impl Worker {
                     inbox.send(Message::Ask { from: self.place, what: what.clone(), token });
                 }
             }
+            Output::Tell(tidings) => {
+                let others = self.shared.inboxes.iter().enumerate().filter(|(place, _)| *place != self.place);
+                others.for_each(|(_, inbox)| inbox.send(Message::Tidings(tidings.clone())));
+            }
             Output::Report(text) => tracing::warn!("{text}"),
         }
     }
@@ -458,6 +462,7 @@ impl Worker {
                     self.shared.inboxes[from].send(Message::Told { token, part });
                 }
                 Message::Told { token, part } => self.told(token, part),
+                Message::Tidings(tidings) => self.proxy.told(&tidings),
                 Message::Drain => self.drain(),
             }
         }

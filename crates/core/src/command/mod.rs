@@ -106,8 +106,13 @@ pub enum Access {
 pub enum Treat {
     /// All keys are in one slot: sent verbatim to the slot's primary.
     Slot,
-    /// Argument 1 is a channel: sent to the primary that owns the channel's slot, so that counts meet there.
-    Channel,
+    /// Adds subscriptions.
+    Subscribe(Feed),
+    /// Takes subscriptions away.
+    Unsubscribe(Feed),
+    /// Sent to the node where the subscribers of a channel meet; the receivers in its reply are counted as clients of
+    /// the gateway count them.
+    Receivers(Feed),
     /// Sent verbatim to one fixed primary (the answer is the same everywhere).
     AnyPrimary,
     /// Split by slot and merged.
@@ -177,6 +182,8 @@ pub enum Fold {
     Weighted,
     /// INFO texts merged into one.
     Info,
+    /// Channels, each with the sum of its receivers (PUBSUB SHARDNUMSUB).
+    Receivers,
     /// Log entries, the newest first, as many as were asked for, each with its node's address (SLOWLOG GET).
     Newest,
     /// Log entries, the youngest first, as many as were asked for (ACL LOG).
@@ -195,6 +202,46 @@ pub enum Fold {
     Texts,
     /// Digests of the nodes' data joined by exclusive or, as the server joins those of keys (DEBUG DIGEST).
     Digest,
+}
+
+/// What a client can subscribe to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// A channel: SUBSCRIBE.
+    Channel,
+    /// All channels that a pattern matches: PSUBSCRIBE.
+    Pattern,
+    /// A channel that lives where its slot does: SSUBSCRIBE.
+    Shard,
+}
+
+impl Feed {
+    /// For arrays by feed.
+    pub fn index(self) -> usize {
+        match self {
+            Feed::Channel => 0,
+            Feed::Pattern => 1,
+            Feed::Shard => 2,
+        }
+    }
+
+    /// The command that subscribes, as a confirmation names it.
+    pub fn subscribe(self) -> &'static str {
+        match self {
+            Feed::Channel => "subscribe",
+            Feed::Pattern => "psubscribe",
+            Feed::Shard => "ssubscribe",
+        }
+    }
+
+    /// The command that ends a subscription.
+    pub fn unsubscribe(self) -> &'static str {
+        match self {
+            Feed::Channel => "unsubscribe",
+            Feed::Pattern => "punsubscribe",
+            Feed::Shard => "sunsubscribe",
+        }
+    }
 }
 
 /// Commands that the gateway answers itself, each named after its row (READWRITE shares READONLY's).
@@ -234,6 +281,7 @@ pub enum Local {
     ClusterReplicas,
     ClusterFailureReports,
     ClusterHelp,
+    Monitor,
     Evenkeel,
     Multi,
     Exec,

@@ -7,12 +7,13 @@
 use super::Access::{Admin, Read, Write};
 use super::Scope::{Aside, Nodes, Primaries};
 use super::Treat::{
-    AnyPrimary, Channel, Every, Here, Later, Refused, Scan, SetUser, Settings, Slot, SlotNumber,
+    AnyPrimary, Every, Here, Later, Receivers, Refused, Scan, SetUser, Settings, Slot, SlotNumber, Subscribe,
+    Unsubscribe,
 };
 use super::refusals::{
     ASKING, DEBUG, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY, WAIT,
 };
-use super::{Access, Command, CommandId, CountRule, Dest, Fold, Keys, Local, Split, Treat};
+use super::{Access, Command, CommandId, CountRule, Dest, Feed, Fold, Keys, Local, Split, Treat};
 
 const NONE: Keys = Keys::None;
 /// The first argument.
@@ -288,21 +289,21 @@ const ROWS: &[Command] = &[
     row("script|load", 3, NONE, Admin, Every(Nodes, Fold::Same)),
     row("script|show", 3, NONE, Admin, Every(Primaries, Fold::Any)),
     // channels
-    row("psubscribe", -2, NONE, Admin, Later),
-    row("publish", 3, NONE, Write, Channel),
+    row("psubscribe", -2, NONE, Admin, Subscribe(Feed::Pattern)),
+    row("publish", 3, NONE, Write, Receivers(Feed::Channel)),
     row("pubsub", -2, NONE, Admin, Later),
-    row("pubsub|channels", -2, NONE, Admin, Later),
+    row("pubsub|channels", -2, NONE, Admin, AnyPrimary),
     row("pubsub|help", 2, NONE, Admin, AnyPrimary),
-    row("pubsub|numpat", 2, NONE, Admin, Later),
-    row("pubsub|numsub", -2, NONE, Admin, Later),
-    row("pubsub|shardchannels", -2, NONE, Admin, Later),
-    row("pubsub|shardnumsub", -2, NONE, Admin, Later),
-    row("punsubscribe", -1, NONE, Admin, Later),
-    row("spublish", 3, ONE, Write, Slot),
-    row("ssubscribe", -2, ALL, Admin, Later),
-    row("subscribe", -2, NONE, Admin, Later),
-    row("sunsubscribe", -1, ALL, Admin, Later),
-    row("unsubscribe", -1, NONE, Admin, Later),
+    row("pubsub|numpat", 2, NONE, Admin, AnyPrimary),
+    row("pubsub|numsub", -2, NONE, Admin, Receivers(Feed::Channel)),
+    row("pubsub|shardchannels", -2, NONE, Admin, Every(Primaries, Fold::Concat)),
+    row("pubsub|shardnumsub", -2, NONE, Admin, Every(Primaries, Fold::Receivers)),
+    row("punsubscribe", -1, NONE, Admin, Unsubscribe(Feed::Pattern)),
+    row("spublish", 3, ONE, Write, Receivers(Feed::Shard)),
+    row("ssubscribe", -2, ALL, Admin, Subscribe(Feed::Shard)),
+    row("subscribe", -2, NONE, Admin, Subscribe(Feed::Channel)),
+    row("sunsubscribe", -1, ALL, Admin, Unsubscribe(Feed::Shard)),
+    row("unsubscribe", -1, NONE, Admin, Unsubscribe(Feed::Channel)),
     // transactions
     row("discard", 1, NONE, Admin, Here(Local::Discard)),
     row("exec", 1, NONE, Admin, Here(Local::Exec)),
@@ -438,7 +439,7 @@ const ROWS: &[Command] = &[
     row("module|load", -3, NONE, Admin, Refused(MODULES)),
     row("module|loadex", -3, NONE, Admin, Refused(MODULES)),
     row("module|unload", 3, NONE, Admin, Refused(MODULES)),
-    row("monitor", 1, NONE, Admin, Later),
+    row("monitor", 1, NONE, Admin, Here(Local::Monitor)),
     row("psync", -3, NONE, Admin, Refused(REPLICATION)),
     row("replconf", -1, NONE, Admin, Refused(REPLICATION)),
     row("replicaof", 3, NONE, Admin, Refused(TOPOLOGY)),
@@ -554,7 +555,9 @@ mod tests {
         for command in &TABLE {
             match command.treat {
                 Treat::Slot | Treat::Split(_) => assert_ne!(command.keys, Keys::None, "{}", command.name),
-                Treat::Channel
+                Treat::Receivers(_)
+                | Treat::Subscribe(_)
+                | Treat::Unsubscribe(_)
                 | Treat::AnyPrimary
                 | Treat::SlotNumber
                 | Treat::Settings

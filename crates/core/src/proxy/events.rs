@@ -43,6 +43,12 @@ impl Proxy {
                 self.unstall(id);
             }
             if let Some(extra) = extra {
+                if let Some(subscriptions) = extra.subscriptions {
+                    self.end_subscriptions(id, *subscriptions);
+                }
+                if extra.monitors {
+                    self.end_monitor(id);
+                }
                 self.forget_transaction(extra.transaction);
                 self.trackers.retain(|tracker| *tracker != id);
             }
@@ -186,6 +192,7 @@ impl Proxy {
                 self.resume = list; // keep the memory
             }
         }
+        self.tell_commands();
     }
 
     /// Whether something could go on at once: the shell must not sleep.
@@ -227,10 +234,12 @@ impl Proxy {
             self.trimmed = self.now.steady;
             self.pool.trim();
             self.sweep_trunks();
+            self.sweep_hubs();
         }
         self.relieve_stalls();
         self.stream_tick();
         self.end_pause();
+        self.tick_pubsub();
         self.watch_tick();
         self.tracking_tick();
     }
@@ -243,8 +252,9 @@ impl Proxy {
             } else {
                 100_000
             };
-        let pause = self.pause.map_or(idle, |pause| pause.until);
-        self.park.next_due().map_or(idle, |due| due.min(idle)).min(pause)
+        let pause = self.pause.map(|pause| pause.until);
+        let due = self.park.next_due().into_iter().chain(self.pubsub.next_due()).chain(pause);
+        due.fold(idle, u64::min)
     }
 
     /// Answers a request that the shell had to ask other workers for.

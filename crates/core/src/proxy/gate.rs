@@ -26,7 +26,9 @@ fn judge(command: &Command, args: &Args<'_>) -> Judge {
     match command.treat {
         Treat::Here(local) => judge_local(local, args),
         Treat::Slot
-        | Treat::Channel
+        | Treat::Receivers(_)
+        | Treat::Subscribe(_)
+        | Treat::Unsubscribe(_)
         | Treat::AnyPrimary
         | Treat::Split(_)
         | Treat::Every(..)

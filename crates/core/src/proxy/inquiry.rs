@@ -103,6 +103,8 @@ impl Proxy {
         Some(match ticket.work {
             Work::Inquiry(desk) => self.desk_trunk(desk),
             Work::Whole
+            | Work::Count
+            | Work::Hub(_)
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting

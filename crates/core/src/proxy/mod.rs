@@ -33,11 +33,13 @@ mod local;
 mod login;
 mod merge;
 mod mode;
+mod monitor;
 mod mute;
 mod order;
 mod park;
 mod pause;
 mod pipe;
+mod pubsub;
 mod redirect;
 mod replies;
 mod request;
@@ -61,9 +63,11 @@ use crate::topology::Topology;
 use arena::{Arena, Id};
 use buffer::Pool;
 use merge::Merge;
+use monitor::Monitors;
 use order::Strays;
 use park::Park;
 use pipe::Pipe;
+use pubsub::Pubsub;
 use session::Session;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -76,7 +80,9 @@ pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
 pub use local::{Kill, Which};
+pub use monitor::Tidings;
 pub use pause::{Pause, Paused};
+pub use pubsub::Count;
 pub use trunk::Login;
 
 pub(crate) type MergeId = Id<Merge>;
@@ -103,6 +109,10 @@ pub struct Settings {
     /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
     /// where others wait behind it.
     pub ahead: usize,
+    /// Unread bytes of messages and replies after which a subscriber is closed.
+    pub unread_messages: usize,
+    /// How many workers the gateway has.
+    pub workers: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
@@ -119,6 +129,8 @@ impl Default for Settings {
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,
+            unread_messages: 32 * 1024 * 1024,
+            workers: 1,
             slow_reader: 2_000_000,
         }
     }
@@ -164,6 +176,8 @@ pub enum Output {
     Learn,
     /// Ask all workers for `what`, then call [`Proxy::answer`] with the result for request `seq` of `session`.
     Gather { what: Gather, session: SessionId, seq: u32 },
+    /// Tell all other workers ([`Proxy::told`]).
+    Tell(Tidings),
     /// Something that an operator should read in the log.
     Report(String),
 }
@@ -179,6 +193,8 @@ pub enum Gather {
     Kill(Kill),
     /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
     Pause(Option<Pause>),
+    /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
+    Receivers(Count),
 }
 
 /// One worker's gateway.
@@ -192,6 +208,8 @@ pub struct Proxy {
     merging: usize,
     pool: Pool,
     park: Park,
+    pubsub: Pubsub,
+    monitors: Monitors,
     strays: Strays,
     topology: Arc<Topology>,
     /// Commands that the table lacks.
@@ -247,6 +265,8 @@ impl Proxy {
         let mut trunks = Arena::default();
         Proxy {
             park: Park::new(settings.hold_bytes),
+            pubsub: Pubsub::default(),
+            monitors: Monitors::default(),
             strays: Strays::default(),
             settings,
             now: Clock::default(),
@@ -309,6 +329,7 @@ impl Proxy {
             self.pipes.iter().map(|(_, pipe)| pipe.tickets.len() as u64).sum();
         counts[Metric::ParkedNow as usize] = self.park.len() as u64;
         counts[Metric::ParkedBytes as usize] = self.park.bytes() as u64;
+        counts[Metric::Subscriptions as usize] = self.pubsub.subscriptions() as u64;
         counts
     }
 

@@ -160,6 +160,9 @@ impl Proxy {
         if blame == Blame::Node && pipe.purpose == Purpose::Shared {
             self.knock_again(&pipe);
         }
+        if let Purpose::Hub(hub) = pipe.purpose {
+            self.hub_lost(hub);
+        }
     }
 
     /// Decides for every request of a lost pipe what becomes of it: see [`Pipe::fate`].
@@ -206,12 +209,14 @@ impl Proxy {
                 self.answered(ticket.session, &answer);
             }
             Work::Whole
+            | Work::Count
             | Work::Greeting
             | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
-            | Work::Watch => {
+            | Work::Watch
+            | Work::Hub(_) => {
                 self.deliver_error(ticket, error);
             }
         }

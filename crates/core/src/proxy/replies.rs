@@ -1,6 +1,7 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
-use super::pipe::{Purpose, Ticket, Work};
+use super::pipe::{Pipe, Purpose, Ticket, Work};
+use super::pubsub::Pubsub;
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
 use crate::metric::Metric;
@@ -120,6 +121,7 @@ impl Proxy {
                 false
             }
             Work::Whole
+            | Work::Count
             | Work::Body
             | Work::Part { .. }
             | Work::Errand { .. }
@@ -128,6 +130,7 @@ impl Proxy {
             | Work::Probe
             | Work::Block(_)
             | Work::Watch
+            | Work::Hub(_)
             | Work::Inquiry(_) => false,
         }
     }
@@ -144,13 +147,15 @@ impl Proxy {
         }
         if !pipe.midway {
             match reply.first() {
-                Some(b'>') => return self.told_of_keys(id, reply),
+                Some(b'>') => return self.pushed(id, reply),
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver
-                        && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
-                    {
+                    let ours = matches!(
+                        judged,
+                        Some(Work::Whole | Work::Count | Work::Part { .. } | Work::Inquiry(_))
+                    );
+                    if verdict != Verdict::Deliver && ours {
                         return self.redirect(id, verdict);
                     }
                 }
@@ -158,11 +163,12 @@ impl Proxy {
             }
         }
         let midway = std::mem::replace(&mut pipe.midway, false);
+        let (node, request) = (pipe.addr, request_to_count(pipe, &self.pubsub, reply, self.settings.workers));
         let Some(ticket) = pipe.pop(&mut self.pool) else {
             return self.lose_pipe(id, "it answered without being asked");
         };
         self.note_back(&ticket);
-        if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
+        if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. }) {
             self.fail_overtaken(&ticket);
         }
         match ticket.work {
@@ -173,11 +179,17 @@ impl Proxy {
             Work::Part { merge, part } => self.part_came(id, merge, part, reply),
             Work::Errand { merge, part } => self.merge_part(merge, part, reply),
             Work::Run => self.run_told(id, reply),
+            Work::Count => match request {
+                Some(request) => self.counted(&ticket, node, &request, reply),
+                None => self.deliver_whole(&ticket, reply),
+            },
             Work::Greeting => self.greeted(id, reply),
+            Work::Nobody if reply.first() == Some(&b'-') => self.refused_by_node(id, reply),
             Work::Nobody => {}
             Work::Probe => self.probed(id, &ticket, reply),
             Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
+            Work::Hub(topic) => self.hub_refused(id, topic, reply),
             Work::Watch => self.watched(id, &ticket, reply),
             Work::Block(_) => {} // they went their way above
         }
@@ -193,4 +205,12 @@ impl Proxy {
             self.close_pipe(id);
         }
     }
+}
+
+/// The first request of a pipe if it counts receivers, and its reply is not what the client may see.
+#[inline]
+fn request_to_count(pipe: &Pipe, pubsub: &Pubsub, reply: &[u8], workers: usize) -> Option<Vec<u8>> {
+    let ticket = pipe.tickets.front()?;
+    let counts = ticket.work == Work::Count && !pubsub.is_right(reply, workers);
+    counts.then(|| pipe.out.front(ticket.len as usize).to_vec())
 }

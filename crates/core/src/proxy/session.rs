@@ -4,6 +4,7 @@ use super::PipeId;
 use super::buffer::{Pool, Queue};
 use super::inquiry::Inquiry;
 use super::mute::Mute;
+use super::pubsub::Subscriptions;
 use super::stream::Stream;
 use super::tracking::Tracking;
 use super::transaction::Transaction;
@@ -11,6 +12,7 @@ use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Requests of one client under way after which it is not read on until half of them are answered.
 pub(crate) const MAX_DEPTH: u32 = 1024;
@@ -116,6 +118,9 @@ pub(crate) struct Extra {
     /// Ends of messages in `messages` that must not leave before the replies of all requests before this one.
     gates: VecDeque<(u32, usize)>,
     pub(crate) mute: Mute,
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// Whether it hears what is asked (MONITOR).
+    pub(crate) monitors: bool,
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
     pub(crate) transaction: Transaction,
@@ -141,6 +146,8 @@ impl Extra {
             && self.tracking.is_none()
             && self.inquiry.is_none()
             && self.mute.is_empty()
+            && self.subscriptions.is_none()
+            && !self.monitors
     }
 }
 
@@ -282,9 +289,18 @@ impl Session {
         }
     }
 
-    /// Bytes of messages that wait for the end of a reply.
-    pub(crate) fn unannounced(&self) -> usize {
-        self.extra.as_ref().map_or(0, |extra| extra.messages.len())
+    /// The same with a message that many clients get: it is kept once for all of them.
+    pub(crate) fn announce_shared(&mut self, message: &Arc<[u8]>, pool: &mut Pool) {
+        if self.mid_reply {
+            self.announce(message, pool);
+        } else {
+            self.out.push_shared(message);
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.out.unsent() + self.extra.as_ref().map_or(0, |extra| extra.messages.len())
     }
 
     /// Hands on a message behind the replies of all requests so far: some of them are here and wait for others.
@@ -336,6 +352,7 @@ impl Session {
         }
         let Some((next, _)) = extra.gates.front().copied() else {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
+            self.tidy();
             return;
         };
         self.out.push(&extra.messages[..end], pool);
@@ -496,10 +513,10 @@ mod tests {
         session.announce(b"=", &mut pool);
         session.take(first, b"1", End::Yes, &mut pool);
         session.announce(b"!", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1x", 1));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1x", 5));
         session.take(second, b"y", End::Yes, &mut pool);
         session.announce(b">", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1xy!>", 0));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1xy!>", 7));
     }
 
     #[test]
@@ -516,7 +533,7 @@ mod tests {
         assert_eq!(out(&session), "12<3>");
         session.announce(b"!", &mut pool);
         session.take(fourth, b"4", End::Yes, &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("12<3>!4", 0));
+        assert_eq!((out(&session).as_str(), session.unread()), ("12<3>!4", 7));
     }
 
     #[test]

@@ -424,8 +424,7 @@ impl Stream {
 /// Commands whose first argument decides where they go, whatever follows.
 fn streams(command: &Command) -> bool {
     let one_key = matches!(command.keys, Keys::Range { first: 1, last: 1, .. });
-    command.access != Access::Admin
-        && (command.treat == Treat::Channel || (command.treat == Treat::Slot && one_key))
+    command.access != Access::Admin && command.treat == Treat::Slot && one_key
 }
 
 /// What the bytes of a request led to.

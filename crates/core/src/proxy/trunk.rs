@@ -122,14 +122,18 @@ impl Proxy {
     }
 
     /// Moves a client to another trunk. Nothing of it may be under way.
-    pub(super) fn join_trunk(&mut self, session: SessionId, trunk: TrunkId) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
+    pub(super) fn join_trunk(&mut self, id: SessionId, trunk: TrunkId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
         let old = std::mem::replace(&mut session.trunk, trunk);
         if let Some(trunk) = self.trunks.get_mut(trunk) {
             session.proto = trunk.proto;
             trunk.members += 1;
         }
+        let own = self.trunks.get(old).is_some_and(|trunk| trunk.tenancy == Tenancy::Of(id));
         self.leave_trunk(old);
+        if own {
+            self.invalidate_all(id); // what it has read there is forgotten
+        }
     }
 
     /// Keeps a trunk although no client may belong to it, until `leave_trunk`.

@@ -112,7 +112,11 @@ impl Proxy {
                     pipe.push_unkept(request, Ticket::of_nobody(Work::Nobody, now), &mut self.pool);
                 }
             }
-            Purpose::Shared | Purpose::Retiring | Purpose::Private { .. } | Purpose::Idle => {
+            Purpose::Shared
+            | Purpose::Retiring
+            | Purpose::Hub(_)
+            | Purpose::Private { .. }
+            | Purpose::Idle => {
                 pipe.push(&hello, greeting, &mut self.pool);
                 for request in prelude {
                     pipe.push(request, Ticket::of_nobody(Work::Nobody, now), &mut self.pool);
@@ -210,6 +214,7 @@ impl Proxy {
         for (node, _) in self.topology.primaries() {
             let _ = self.way_to(node, trunk);
         }
+        self.settle_topics();
     }
 
     /// Puts the pipes of all trunks where the new map has their nodes.

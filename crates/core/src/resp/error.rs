@@ -204,6 +204,14 @@ pub enum ErrorReply<'a> {
     ClientType(&'a [u8]),
     /// CLIENT LIST ID of something that is no number.
     ClientNumber,
+    /// A command that a subscribed client of RESP2 may not send.
+    Subscribed(&'a str),
+    /// A command with keys of a client that monitors.
+    Monitor,
+    /// More subscriptions than a worker keeps.
+    TooManyTopics {
+        limit: usize,
+    },
     /// A command that the gateway does not do yet.
     NotYet(&'a str),
     /// A command that the gateway refuses: what to do instead.
@@ -322,6 +330,12 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::WatchInMulti => out.write_str("ERR WATCH inside MULTI is not allowed"),
             ErrorReply::WithoutMulti(name) => write!(out, "ERR {name} without MULTI"),
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
+            ErrorReply::Monitor => out.write_str("ERR Replica can't interact with the keyspace"),
+            ErrorReply::Subscribed(name) => write!(
+                out,
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+                 in this context"
+            ),
             _ => self.own_words(out),
         }
     }
@@ -352,6 +366,10 @@ impl ErrorReply<'_> {
             ErrorReply::NotYet(name) => {
                 write!(out, "ERR evenkeel: '{name}' is not supported through the gateway yet")
             }
+            ErrorReply::TooManyTopics { limit } => write!(
+                out,
+                "ERR evenkeel: the clients of this gateway are subscribed to as many channels as it keeps ({limit})"
+            ),
             ErrorReply::NoSuchNode => out.write_str(
                 "ERR evenkeel: no node has this address, port or id (or start of an id, of 4 digits at least); EVENKEEL \
                  NODES lists them",

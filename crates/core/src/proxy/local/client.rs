@@ -169,19 +169,24 @@ impl Kind {
 }
 
 /// What kind of client one is.
-pub(super) fn kind_of(_session: &Session) -> Kind {
-    Kind::Normal
+pub(super) fn kind_of(session: &Session) -> Kind {
+    if session.is_subscriber() { Kind::Pubsub } else { Kind::Normal }
 }
 
 /// Letters that say what state a client is in (`networking.c`: `catClientInfoString`).
 fn flags(session: &Session) -> String {
-    let no_evict = session.about.as_ref().is_some_and(|about| about.no_evict);
-    let queueing = session.extra.as_ref().is_some_and(|extra| extra.transaction.queued().is_some());
-    let closing = session.stop == Some(Stop::Closing);
-    let flags: String = [('x', queueing), ('c', closing), ('e', no_evict)]
-        .into_iter()
-        .filter_map(|(letter, set)| set.then_some(letter))
-        .collect();
+    let (about, extra) = (session.about.as_ref(), session.extra.as_ref());
+    let letters = [
+        ('O', extra.is_some_and(|extra| extra.monitors)),
+        ('P', session.is_subscriber()),
+        ('x', extra.is_some_and(|extra| extra.transaction.queued().is_some())),
+        ('c', session.stop == Some(Stop::Closing)),
+        ('e', about.is_some_and(|about| about.no_evict)),
+    ];
+    let tracking = extra.and_then(|extra| extra.tracking.as_ref());
+    let tracked = tracking.into_iter().flat_map(|tracking| tracking.letters());
+    let set = letters.into_iter().filter(|(_, set)| *set).map(|(letter, _)| letter);
+    let flags: String = set.chain(tracked).collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
 
@@ -197,12 +202,13 @@ fn describe(session: &Session, now: u64) -> String {
         bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
     };
     let about = session.about.as_deref();
+    let subscribed = session.subscribed();
     let mut line = String::new();
     let _ = write!(
         line,
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={} qbuf={} \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi={} qbuf={} \
          qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
-         redir=-1 resp={} lib-name={} lib-ver={}",
+         redir={} resp={} lib-name={} lib-ver={}",
         session.number,
         session.peer,
         session.local,
@@ -210,6 +216,9 @@ fn describe(session: &Session, now: u64) -> String {
         seconds(session.since),
         seconds(session.active),
         flags(session),
+        subscribed[0],
+        subscribed[1],
+        subscribed[2],
         session
             .extra
             .as_ref()
@@ -220,6 +229,11 @@ fn describe(session: &Session, now: u64) -> String {
         session.inbox.len() + session.out.len() + session.stashed(),
         session.last_command,
         user_of(session),
+        session
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.tracking.as_ref())
+            .map_or(-1, |tracking| tracking.redirect()),
         if session.proto == Proto::Three { 3 } else { 2 },
         text(about.map(|about| &about.lib_name)),
         text(about.map(|about| &about.lib_ver)),

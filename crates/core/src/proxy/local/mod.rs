@@ -10,10 +10,10 @@ pub use kill::Kill;
 
 use super::forward::Admit;
 use super::mute::Reply;
-use super::session::{Known, Stop};
+use super::session::{Known, Session, Stop};
 use super::{Gather, Output, Proxy, SessionId};
 use crate::command::Local;
-use crate::resp::{Args, ErrorReply, Writer, parse_i64};
+use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
 
 impl Proxy {
     /// Answers a command.
@@ -56,6 +56,7 @@ impl Proxy {
             Local::ClientCaching => self.client_caching(id, args),
             Local::ClientGetredir => self.client_getredir(id),
             Local::ClientTrackinginfo => self.client_trackinginfo(id),
+            Local::Monitor => self.monitor(id),
             Local::Multi => self.multi(id),
             Local::Exec => self.exec(id),
             Local::Discard => self.discard_transaction(id),
@@ -66,7 +67,13 @@ impl Proxy {
     }
 
     fn ping(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        let among_messages = |session: &Session| session.proto == Proto::Two && session.is_subscriber();
         match args.len() {
+            1 | 2 if self.sessions.get(id).is_some_and(among_messages) => self.reply_with(id, |out| {
+                out.array(2);
+                out.bulk(b"pong");
+                out.bulk(args.get(1));
+            }),
             1 => self.reply_with(id, |out| out.simple("PONG")),
             2 => self.reply_with(id, |out| out.bulk(args.get(1))),
             _ => self.refuse(id, &ErrorReply::Arity("ping")),
@@ -119,6 +126,8 @@ impl Proxy {
                 extra.mute.ask(seq, Reply::On); // this reply is wanted, whatever was not before
             }
         }
+        self.reset_subscriptions(id);
+        self.end_monitor(id);
         let admit = self.reply_with(id, |out| out.simple("RESET"));
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)

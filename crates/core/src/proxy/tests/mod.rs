@@ -18,6 +18,8 @@
 
 mod failures;
 mod ordinary;
+mod subscriptions;
+mod tracking;
 mod transactions;
 mod users;
 mod whole;
@@ -346,7 +348,7 @@ impl World {
                 self.gathered = Some(what);
                 self.proxy.answer(session, seq, b"$8\r\ngathered\r\n");
             }
-            Output::Report(_) => {}
+            Output::Tell(_) | Output::Report(_) => {}
         }
     }
 
@@ -375,7 +377,7 @@ impl World {
                     words[2] == "AUTH" && self.barred.contains(&(upstream.node, words[3].to_owned()));
                 self.proxy.pipe_bytes(
                     upstream.id,
-                    if barred { b"-WRONGPASS no\r\n" } else { b"*2\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n" },
+                    if barred { b"-WRONGPASS no\r\n" } else { b"*4\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n$2\r\nid\r\n:7\r\n" },
                 );
             }
         }

@@ -9,8 +9,8 @@ use crate::topology::{SLOTS, Topology};
 
 /// A push without keys: forget everything.
 const ALL: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
-/// Unread bytes of one client above which it is given up.
-const MAX_UNREAD: usize = 32 * 1024 * 1024;
+/// The channel by which a subscriber in RESP2 hears of keys (`tracking.c`: `TrackingChannelName`).
+const CHANNEL: &[u8] = b"__redis__:invalidate";
 
 impl Proxy {
     /// A node tells something on a connection that is one client's.
@@ -20,6 +20,19 @@ impl Proxy {
         let is_invalidation = Elements::of(push).and_then(|mut words| words.next().and_then(text));
         if is_invalidation == Some(b"invalidate") {
             self.invalidate(client, push);
+        }
+    }
+
+    /// What a client has read may change unheard: it has to forget all of it.
+    pub(in super::super) fn invalidate_all(&mut self, client: SessionId) {
+        self.invalidate(client, ALL);
+    }
+
+    /// A node does not do what was asked on a connection before any request of its client.
+    pub(in super::super) fn refused_by_node(&mut self, id: PipeId, reply: &[u8]) {
+        let trunk = self.pipes.get(id).and_then(|pipe| self.trunks.get(pipe.trunk));
+        if matches!(trunk.map(|trunk| trunk.tenancy), Some(Tenancy::Of(_))) {
+            self.lose_pipe(id, &String::from_utf8_lossy(&reply[1..]).trim_end().to_owned());
         }
     }
 
@@ -50,11 +63,12 @@ impl Proxy {
         match session.proto {
             Proto::Three if merging || session.has_replies_waiting() => session.announce_behind(push),
             Proto::Three => session.announce(push, &mut self.pool),
+            Proto::Two if session.is_subscriber() => session.announce(&message(push), &mut self.pool),
             Proto::Two => return,
         }
+        let too_slow = session.unread() > self.settings.unread_messages;
         self.touch_client(id);
-        let unread = self.sessions.get(id).map_or(0, |session| session.out.unsent() + session.unannounced());
-        if unread > MAX_UNREAD {
+        if too_slow {
             self.evict(id, "it did not read which keys have changed");
         }
     }
@@ -105,4 +119,18 @@ impl Proxy {
             self.invalidate(client, ALL);
         }
     }
+}
+
+/// A push as a message of RESP2.
+fn message(push: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out, Proto::Two);
+    writer.array(3);
+    writer.bulk(b"message");
+    writer.bulk(CHANNEL);
+    match Elements::of(push).and_then(|words| words.last()) {
+        Some(keys) if keys != b"_\r\n" => out.extend_from_slice(keys),
+        Some(_) | None => Writer::new(&mut out, Proto::Two).null(),
+    }
+    out
 }

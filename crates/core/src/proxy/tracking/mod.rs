@@ -97,6 +97,9 @@ impl Proxy {
             Ok(options) => options,
             Err(error) => return self.refuse(id, &error),
         };
+        if before.is_some_and(|before| *before == options) && redirect.is_none() {
+            return self.reply_with(id, |out| out.simple("OK"));
+        }
         let bcast = options.bcast;
         if let Some(session) = self.sessions.get_mut(id) {
             let tracking = Tracking { options, target, is_broken: false, caching: None };

@@ -113,7 +113,9 @@ impl Queue {
             Treat::Later if command.keys != crate::command::Keys::None => Place::Node,
             // A script that is loaded may be called by the next command.
             Treat::Every(..) if command.name == "script|load" => Place::Both,
-            Treat::Channel
+            Treat::Receivers(_)
+            | Treat::Subscribe(_)
+            | Treat::Unsubscribe(_)
             | Treat::Every(..)
             | Treat::SlotNumber
             | Treat::Settings
