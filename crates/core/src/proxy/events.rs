@@ -55,6 +55,7 @@ impl Proxy {
                     self.end_monitor(id);
                 }
                 self.forget_transaction(extra.transaction);
+                self.trackers.retain(|tracker| *tracker != id);
             }
             if let Some(stream) = stream {
                 self.abandon_stream(*stream);
@@ -252,6 +253,7 @@ impl Proxy {
         self.tick_pubsub();
         self.wait_tick();
         self.watch_tick();
+        self.tracking_tick();
     }
 
     /// When `tick` is due at the latest, in microseconds.

@@ -145,7 +145,10 @@ impl Proxy {
                 let name = String::from_utf8_lossy(name).to_ascii_lowercase();
                 self.refuse(id, &ErrorReply::OwnSetting(&name))
             }
-            None => self.every(id, command, (Scope::Nodes, Fold::AllOk), frame, args),
+            None => {
+                self.suspect_nodes();
+                self.every(id, command, (Scope::Nodes, Fold::AllOk), frame, args)
+            }
         }
     }
 

@@ -49,6 +49,7 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod tracking;
 mod transaction;
 mod trunk;
 mod upstream;
@@ -247,8 +248,12 @@ pub struct Proxy {
     losses: Losses,
     /// Clients whose WATCH waits for its node.
     watch_waiters: Vec<SessionId>,
+    /// Clients that are tracked.
+    trackers: Vec<SessionId>,
     /// Bytes of all queued transactions.
     queued: usize,
+    /// Until when nodes are thought to refuse writes, in microseconds.
+    suspicious_until: u64,
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -302,7 +307,9 @@ impl Proxy {
             waits: Waits::default(),
             losses: Losses::default(),
             watch_waiters: Vec::new(),
+            trackers: Vec::new(),
             queued: 0,
+            suspicious_until: 0,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             resume: Vec::new(),

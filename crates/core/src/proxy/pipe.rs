@@ -100,6 +100,26 @@ impl Work {
             | Work::Inquiry(_) => self,
         }
     }
+
+    /// What it is with a request before it whose reply goes nowhere; `None` where that cannot be.
+    pub(crate) fn behind_another(self) -> Option<Work> {
+        match self {
+            Work::Whole => Some(Work::Block(Block::behind_another())),
+            Work::Block(block) => Some(Work::Block(block.with_another())),
+            Work::Part { .. }
+            | Work::Errand { .. }
+            | Work::Greeting
+            | Work::Run
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Count
+            | Work::Hub(_)
+            | Work::Wait(_)
+            | Work::Inquiry(_) => None,
+        }
+    }
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.

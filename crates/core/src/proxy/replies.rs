@@ -190,6 +190,7 @@ impl Proxy {
                 None => self.deliver_whole(&ticket, reply),
             },
             Work::Greeting => self.greeted(id, reply),
+            Work::Nobody if reply.first() == Some(&b'-') => self.refused_by_node(id, reply),
             Work::Nobody => self.let_go(id),
             Work::Wait(step) => self.waited(id, &ticket, step, reply, midway),
             Work::Probe => self.probed(id, &ticket, reply),

@@ -22,6 +22,7 @@ mod blocking;
 mod failures;
 mod ordinary;
 mod subscriptions;
+mod tracking;
 mod transactions;
 mod users;
 mod whole;

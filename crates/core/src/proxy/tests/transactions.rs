@@ -85,6 +85,27 @@ fn what_the_node_refuses_while_queueing_is_told_by_exec() {
 }
 
 #[test]
+fn writes_are_rehearsed_while_nodes_may_refuse_them() {
+    let set = "1 says CONFIG SET maxmemory 1\na hears CONFIG SET maxmemory 1\nb hears CONFIG SET maxmemory 1\na says +OK\nb says +OK\n1 hears +OK\n\
+               1 says MULTI\n1 hears +OK\n";
+    let asked = "b hears MULTI\nb hears SET foo 1\nb hears DISCARD\nb says +OK\n";
+    play(&format!(
+        "{set}1 says SET foo 1\n1 says GET foo\n{asked}b says -OOM x\nb says +OK\n1 hears -OOM x\n1 hears +QUEUED\n1 says EXEC\n\
+         1 hears -EXECABORT Transaction discarded because of previous errors."
+    ));
+    let (sent, queued) = (sent("b", &["SET foo 1", "GET foo"]), queued("b", 2));
+    play(&format!(
+        "{set}1 says SET foo 1\n1 says GET foo\n{asked}b says +QUEUED\nb says +OK\n1 hears +QUEUED\n1 hears +QUEUED\n1 says EXEC\n\
+         {sent}{queued}b says *0\n1 hears *0"
+    ));
+    play(&format!(
+        "{set}1 says SET foo 1\n{asked}b breaks\nwait 30\nb2 hears MULTI\nb2 hears SET foo 1\nb2 hears DISCARD\nb2 says +OK\n\
+         b2 says -MOVED 12182 10.0.0.97:7000\nb2 says +OK\na hears MULTI\na hears SET foo 1\na hears DISCARD\na says +OK\na says +QUEUED\n\
+         a says +OK\n1 hears +QUEUED\n1 says DISCARD\n1 hears +OK"
+    ));
+}
+
+#[test]
 fn a_refused_transaction_is_asked_again_as_a_whole() {
     let commands = ["SET foo 1", "GET foo"];
     let abort = "b says -EXECABORT Transaction discarded because of previous errors.\n";

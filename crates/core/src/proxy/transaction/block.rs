@@ -19,8 +19,8 @@ pub(crate) enum Goal {
     Whole,
     /// Other replies go between those of the node.
     Parts,
-    /// An empty one: whether the client's user may begin any.
-    Permission,
+    /// Nothing is executed: whether its one command may be queued at the node.
+    Rehearsal,
 }
 
 /// How far the replies of a transaction are.
@@ -35,6 +35,16 @@ pub(crate) struct Block {
 impl Block {
     pub(super) fn new(commands: u32, goal: Goal) -> Self {
         Block { left: commands + 2, of: commands + 2, goal }
+    }
+
+    /// One request, behind another one whose reply goes nowhere.
+    pub(crate) fn behind_another() -> Self {
+        Block { left: 2, of: 2, goal: Goal::Whole }
+    }
+
+    /// The same behind another request whose reply goes nowhere.
+    pub(crate) fn with_another(self) -> Self {
+        Block { left: self.left + 1, of: self.of + 1, ..self }
     }
 
     /// As it is when it is sent (again).
@@ -71,6 +81,7 @@ impl Proxy {
         let refusal = std::mem::take(&mut pipe.refusal);
         let verdict = match pipe.midway {
             true => Verdict::Deliver,
+            false if block.goal == Goal::Rehearsal => judge(&refusal, pipe.addr.ip()),
             false => why_not(reply, &refusal, pipe.addr.ip()),
         };
         let private = matches!(pipe.purpose, Purpose::Private { .. });
@@ -97,8 +108,8 @@ impl Proxy {
             self.deliver_nothing(&ticket);
         } else if midway {
             self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
-        } else if block.goal == Goal::Permission {
-            self.may_begin(&ticket, &refusal);
+        } else if block.goal == Goal::Rehearsal {
+            self.rehearsed(&ticket, &refusal);
         } else if reply.starts_with(ABORT) && !reply.starts_with(ABORT_BECAUSE) && !refusal.is_empty() {
             let because = String::from_utf8_lossy(&refusal[1..]);
             self.drop_rest(ticket.session);
@@ -109,6 +120,13 @@ impl Proxy {
             self.drop_rest(ticket.session);
             self.deliver_whole(&ticket, reply);
         }
+    }
+
+    /// It ends with an error of ours.
+    pub(in super::super) fn fail_block(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
+        self.drop_rest(ticket.session);
+        self.give_rehearsal_up(ticket.session);
+        self.deliver_error(ticket, error);
     }
 
     /// EXEC's reply when watched keys have changed, or nobody can say any more whether they have.
