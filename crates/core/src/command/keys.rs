@@ -100,10 +100,11 @@ pub fn keys(command: &Command, args: &Args<'_>) -> Result<KeyIter, KeysError> {
     }
 }
 
-/// Whether the call may wait for data: XREAD or XREADGROUP with BLOCK. Commands that wait by their nature (BLPOP …)
-/// are not told from here; their rows are.
-pub fn blocks(command: &Command, args: &Args<'_>) -> bool {
-    command.keys == Keys::Streams && stream_options(args).waits == Waits::Yes
+/// Where XREAD or XREADGROUP says how long it may wait for data, if it may: the argument after BLOCK. Commands that
+/// wait by their nature (BLPOP …) are not told from here; their rows are.
+#[inline]
+pub fn block_option(command: &Command, args: &Args<'_>) -> Option<usize> {
+    if command.keys == Keys::Streams { stream_options(args).block } else { None }
 }
 
 fn range(command: &Command, argc: usize, first: u8, last: i8, step: u8) -> Result<KeyIter, KeysError> {
@@ -176,18 +177,13 @@ fn integer(text: &[u8]) -> Option<i64> {
 struct StreamOptions {
     /// Where the first stream's name stands, where the word STREAMS is found.
     first: Option<usize>,
-    waits: Waits,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    No,
-    Yes,
+    /// Where the value of the last BLOCK stands.
+    block: Option<usize>,
 }
 
 /// Walks the options one by one, since STREAMS and BLOCK are legal names of groups and consumers too.
 fn stream_options(args: &Args<'_>) -> StreamOptions {
-    let mut found = StreamOptions { first: None, waits: Waits::No };
+    let mut found = StreamOptions { first: None, block: None };
     let mut at = 1;
     while at < args.len() {
         let option = args.get(at);
@@ -195,7 +191,7 @@ fn stream_options(args: &Args<'_>) -> StreamOptions {
             found.first = Some(at + 1);
             break;
         } else if option.eq_ignore_ascii_case(b"block") {
-            found.waits = Waits::Yes;
+            found.block = Some(at + 1);
             at += 2;
         } else if option.eq_ignore_ascii_case(b"count") {
             at += 2;
@@ -340,14 +336,15 @@ mod tests {
     #[test]
     fn only_stream_reads_with_block_wait() {
         for (line, expected) in [
-            ("XREAD BLOCK 0 STREAMS a 0", true),
-            ("XREADGROUP GROUP g c COUNT 1 block 5 STREAMS a >", true),
-            ("XREAD COUNT 1 STREAMS a 0", false),
-            ("XREADGROUP GROUP block block STREAMS a >", false),
-            ("XREAD STREAMS BLOCK 0", false),
-            ("SET BLOCK BLOCK", false),
+            ("XREAD BLOCK 0 STREAMS a 0", Some(2)),
+            ("XREAD BLOCK 0 BLOCK 1 STREAMS a 0", Some(4)),
+            ("XREADGROUP GROUP g c COUNT 1 block 5 STREAMS a >", Some(7)),
+            ("XREAD COUNT 1 STREAMS a 0", None),
+            ("XREADGROUP GROUP block block STREAMS a >", None),
+            ("XREAD STREAMS BLOCK 0", None),
+            ("SET BLOCK BLOCK", None),
         ] {
-            assert_eq!(with(line, blocks), expected, "{line}");
+            assert_eq!(with(line, block_option), expected, "{line}");
         }
     }
 
@@ -368,7 +365,7 @@ mod tests {
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             let (bytes, spans) = call(&words);
             let args = Args::new(&bytes, &spans);
-            blocks(&TABLE[at], &args);
+            block_option(&TABLE[at], &args);
             if let Ok(keys) = keys(&TABLE[at], &args) {
                 prop_assert!(keys.len() <= words.len() || args.len() < 2);
                 for key in keys {

@@ -230,8 +230,8 @@ const gatewayOnly = {
   },
   async 'what is not there yet is named'(r) {
     const one = PLAIN ? r : r.nodes('master')[0];
-    await refused(() => one.call('BLPOP', 'a', 1), 'BLPOP');
-    await refused(() => one.call('WAIT', 1, 10), 'WAIT');
+    same(await one.call('BLPOP', 'a', 0.01), null);
+    same(await one.call('WAIT', 0, 10), 0);
     await refused(() => one.call('SHUTDOWN'), 'SHUTDOWN');
     same(await one.ping(), 'PONG');
   },
