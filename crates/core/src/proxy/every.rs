@@ -178,9 +178,11 @@ fn is_own_setting(name: &[u8]) -> bool {
 
 /// How many entries of a log the client wants (`slowlog.c`: 10 where it does not say, -1 for all).
 fn most(fold: Fold, args: &Args<'_>) -> usize {
-    match (fold, args.get(2)) {
-        (Fold::Newest | Fold::Youngest, b"") => 10,
-        (Fold::Newest | Fold::Youngest, count) => parse_u64(count).map_or(usize::MAX, |count| count as usize),
-        _ => usize::MAX,
+    if !matches!(fold, Fold::Newest | Fold::Youngest) {
+        return usize::MAX;
+    }
+    match args.get(2) {
+        b"" => 10,
+        count => parse_u64(count).map_or(usize::MAX, |count| count as usize),
     }
 }
