@@ -14,7 +14,7 @@ use evenkeel_control::server::Server;
 use evenkeel_control::status::Status;
 use evenkeel_control::{Control, Watched};
 use evenkeel_core::config::{Config, Threads};
-use evenkeel_gateway::{Gateway, Settings};
+use evenkeel_gateway::{Gateway, Settings, TlsSettings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -166,8 +166,16 @@ fn settings(config: &Config, secrets: &Secrets) -> Result<Settings, String> {
     let seeds = config.ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
     let mut settings = Settings::new(config.gateway.listen, seeds);
     settings.node_password = Some(secrets.node_password.clone());
+    settings.tls = config.gateway.tls.as_ref().map(|tls| TlsSettings {
+        listen: tls.listen,
+        cert: PathBuf::from(&tls.cert),
+        key: PathBuf::from(&tls.key),
+        ca: tls.ca.as_ref().map(PathBuf::from),
+    });
+    let mut doors =
+        [Some(settings.listen), settings.tls.as_ref().map(|tls| tls.listen)].into_iter().flatten();
     settings.client_password =
-        config.gateway.auth.applies(settings.listen).then(|| secrets.gateway_password.clone());
+        doors.any(|addr| config.gateway.auth.applies(addr)).then(|| secrets.gateway_password.clone());
     settings.workers = match config.gateway.threads {
         Threads::Auto => 0,
         Threads::Count(count) => count.into(),
