@@ -1,7 +1,7 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
 use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
-use evenkeel_core::proxy::{Count, Gather, Proxy};
+use evenkeel_core::proxy::{Count, Gather, Proxy, Unblocked};
 use evenkeel_core::resp::{Proto, Writer};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ pub(crate) enum Part {
     Clients(String),
     Count(usize),
     Receivers { count: Count, here: Vec<i64> },
+    Unblocked(Unblocked),
 }
 
 impl Part {
@@ -34,8 +35,22 @@ impl Part {
             Gather::Receivers(count) => {
                 Part::Receivers { count: count.clone(), here: proxy.receivers(count) }
             }
+            Gather::Unblock { number, reason } => Part::Unblocked(proxy.unblock(*number, *reason)),
         }
     }
+}
+
+/// The one worker's part that knows the client to unblock.
+pub(crate) fn unblocked(parts: &[Part]) -> Unblocked {
+    let found = parts.iter().find_map(|part| match part {
+        Part::Unblocked(Unblocked::Nobody)
+        | Part::Metrics { .. }
+        | Part::Clients(_)
+        | Part::Count(_)
+        | Part::Receivers { .. } => None,
+        Part::Unblocked(found) => Some(found.clone()),
+    });
+    found.unwrap_or(Unblocked::Nobody)
 }
 
 /// The reply made of all workers' parts.
@@ -63,6 +78,7 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
             Part::Clients(lines) => clients.push_str(lines),
             Part::Count(count) => sum += count,
             Part::Receivers { here, .. } => receivers.push(here.clone()),
+            Part::Unblocked(_) => {} // see `unblocked`
         }
     }
     let mut out = Vec::new();
@@ -72,7 +88,7 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
         Gather::Clients(_) => writer.verbatim(clients.as_bytes()),
         Gather::Kill(kill) => kill.reply(sum, &mut writer),
         Gather::Pause(_) => writer.simple("OK"),
-        Gather::Metrics => {
+        Gather::Metrics | Gather::Unblock { .. } => {
             snapshot.values =
                 metric::ALL.iter().map(|metric| (metric.name().to_owned(), sums[*metric as usize])).collect();
             writer.bulk(&serde_json::to_vec(&snapshot).unwrap_or_default());

@@ -49,6 +49,8 @@ pub struct Settings {
     pub workers: usize,
     /// Most client connections at a time.
     pub max_clients: usize,
+    /// Most connections to nodes that belong to one client each at a time.
+    pub max_private: usize,
     /// How long a request may wait for its shard to come back.
     pub hold: Duration,
 }
@@ -65,6 +67,7 @@ impl Settings {
             users: Vec::new(),
             workers: 0,
             max_clients: 10_000,
+            max_private: 10_000,
             hold: Duration::from_secs(10),
         }
     }
@@ -110,7 +113,7 @@ pub struct Gateway {
 impl Gateway {
     /// Listens, starts the workers and the topology watch, and returns.
     pub fn start(settings: Settings) -> Result<Gateway, StartError> {
-        sockets::raise_file_limit(settings.max_clients);
+        sockets::raise_file_limit(settings.max_clients + settings.max_private);
         let count = settings.worker_count();
         let mut listeners = listeners(settings.listen, None, count)?;
         let listen = listeners[0].addr;
@@ -133,7 +136,7 @@ impl Gateway {
         let mut workers = Vec::new();
         for place in 0..count {
             let listeners = listeners.pop().into_iter().chain(encrypted.pop()).collect();
-            let proxy = Proxy::new(proxy_settings(&settings), seed(place));
+            let proxy = Proxy::new(proxy_settings(&settings, count), seed(place));
             let mut worker = Worker::new(place, proxy, listeners, shared.clone())?;
             let name = format!("gateway-{place}");
             workers.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
@@ -196,13 +199,14 @@ fn listeners(
     Ok(listeners)
 }
 
-fn proxy_settings(settings: &Settings) -> proxy::Settings {
+fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
     proxy::Settings {
         node_password: settings.node_password.clone(),
         client_password: settings.client_password.clone(),
         users: settings.users.clone(),
         hold: settings.hold.as_micros() as u64,
         workers: settings.worker_count(),
+        max_lent: settings.max_private.div_ceil(workers),
         ..proxy::Settings::default()
     }
 }

@@ -61,9 +61,9 @@ pub(crate) struct Shared {
 
 /// An answer that waits for other workers' parts.
 struct Gathering {
+    what: Gather,
     session: SessionId,
     seq: u32,
-    what: Gather,
     parts: Vec<Part>,
 }
 
@@ -429,11 +429,10 @@ impl Worker {
             Output::Gather { what, session, seq } => {
                 let token = self.next_token;
                 self.next_token += 1;
-                let gathering = Gathering { session, seq, what: what.clone(), parts: Vec::new() };
-                self.gathering.insert(token, gathering);
                 for inbox in &self.shared.inboxes {
                     inbox.send(Message::Ask { from: self.place, what: what.clone(), token });
                 }
+                self.gathering.insert(token, Gathering { what, session, seq, parts: Vec::new() });
             }
             Output::Tell(tidings) => {
                 let others = self.shared.inboxes.iter().enumerate().filter(|(place, _)| *place != self.place);
@@ -462,6 +461,7 @@ impl Worker {
     }
 
     fn tick(&mut self) {
+        self.proxy.count_clients(self.shared.clients.load(Ordering::Relaxed));
         self.proxy.tick();
         let now = Instant::now();
         while let Some(at) = self.connecting.iter().position(|(_, since)| now - *since > CONNECT_TIMEOUT) {
@@ -514,11 +514,21 @@ impl Worker {
         if gathering.parts.len() == self.shared.inboxes.len()
             && let Some(done) = self.gathering.remove(&token)
         {
-            let reply = {
-                let proto = self.proxy.client_proto(done.session);
-                gather::reply(&done.what, &done.parts, proto, self.shared.started.elapsed())
-            };
-            self.proxy.answer(done.session, done.seq, &reply);
+            match done.what {
+                Gather::Unblock { reason, .. } => {
+                    let found = gather::unblocked(&done.parts);
+                    self.proxy.unblocked(done.session, done.seq, reason, &found);
+                }
+                Gather::Metrics
+                | Gather::Clients(_)
+                | Gather::Kill(_)
+                | Gather::Pause(_)
+                | Gather::Receivers(_) => {
+                    let proto = self.proxy.client_proto(done.session);
+                    let reply = gather::reply(&done.what, &done.parts, proto, self.shared.started.elapsed());
+                    self.proxy.answer(done.session, done.seq, &reply);
+                }
+            }
         }
     }
 

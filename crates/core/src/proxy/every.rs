@@ -7,7 +7,7 @@ use super::fold::{Asked, Fan, Need};
 use super::forward::{Admit, resend};
 use super::info::nodes_asked;
 use super::merge::Policy;
-use super::pipe::{Ticket, Work};
+use super::pipe::{Resend, Ticket, Work};
 use super::{Proxy, SessionId};
 use crate::command::{Command, Fold, Scope};
 use crate::resp::{Args, ErrorReply, parse_u64};
@@ -94,6 +94,11 @@ impl Proxy {
         let Some((merge, ticket)) = self.begin_merge(id, Policy::Fan(fan), resend, parts) else {
             return Admit::Yes;
         };
+        if resend == Resend::Never
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.note_writes_everywhere(self.now.steady);
+        }
         for (place, (node, lowest)) in primaries.into_iter().enumerate() {
             for (at, frame) in frames.iter().enumerate() {
                 let part = (place * frames.len() + at) as u32;

@@ -185,6 +185,14 @@ pub enum ErrorReply<'a> {
     BadMerge {
         node: &'a str,
     },
+    /// Too many clients have a connection of their own already.
+    TooManyWait {
+        limit: usize,
+    },
+    /// A wait that was ended by CLIENT UNBLOCK … ERROR.
+    Unblocked,
+    /// CLIENT UNBLOCK with a reason that there is not.
+    UnblockReason,
     /// The gateway has all the clients it may have.
     MaxClients,
 }
@@ -254,6 +262,8 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::ExecAbort => {
                 out.write_str("EXECABORT Transaction discarded because of previous errors.")
             }
+            ErrorReply::Unblocked => out.write_str("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            ErrorReply::UnblockReason => out.write_str("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
             ErrorReply::ExecAbortBecause(because) => {
                 write!(out, "EXECABORT Transaction discarded because of: {because}")
             }
@@ -364,6 +374,11 @@ impl ErrorReply<'_> {
             ErrorReply::BadMerge { node } => {
                 write!(out, "ERR evenkeel: {node} gave an answer that cannot be merged with the others'")
             }
+            ErrorReply::TooManyWait { limit } => write!(
+                out,
+                "ERR evenkeel: {limit} clients have a connection of their own already, as many as gateway.max-private \
+                 allows; raise it"
+            ),
             ErrorReply::MaxClients => out.write_str("ERR max number of clients reached"),
             _ => unreachable!("the server's texts are written by Display"),
         }
