@@ -146,7 +146,7 @@ pub(crate) struct RunArgs {
     /// The role
     #[arg(long, value_enum)]
     pub(crate) role: Role,
-    /// control, all: configuration file
+    /// Configuration file; of it the gateway alone takes limits, users and TLS
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// control, all: where data, logs and secrets lie

@@ -66,8 +66,25 @@ pub struct Gateway {
     pub max_private: u32,
     /// Whether clients must give a password.
     pub auth: Auth,
+    /// Where clients may come encrypted, besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Names that clients can log in with, besides `default` and the nodes' own users.
     pub users: Vec<User>,
+}
+
+/// `gateway.tls`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tls {
+    /// Address that encrypted clients connect to.
+    pub listen: SocketAddr,
+    /// File with the certificate.
+    pub cert: String,
+    /// File with its key.
+    pub key: String,
+    /// File with certificates of those who vouch for clients; with it, every client needs a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// One of `gateway.users`. Passwords stand in files, never in the configuration.
@@ -276,6 +293,7 @@ impl Default for Gateway {
             max_clients: 10_000,
             max_private: 10_000,
             auth: Auth::Auto,
+            tls: None,
             users: Vec::new(),
         }
     }

@@ -24,14 +24,20 @@ pub(crate) fn role(args: &RunArgs) -> Outcome {
 
 /// Only a gateway, in front of any existing cluster.
 fn gateway(args: &RunArgs) -> Outcome {
-    refuse(&[("--config", args.config.is_some()), ("--dir", args.dir.is_some())], "control and all")?;
+    refuse(&[("--dir", args.dir.is_some())], "control and all")?;
     let listen = args.listen.ok_or("--role gateway needs --listen ADDR")?;
     let mut settings = Settings::new(listen, args.seeds.clone());
+    if let Some(file) = args.config.as_deref() {
+        run::limits_users_and_tls(&mut settings, &run::config(Some(file))?.gateway)?;
+    }
     settings.workers = args.threads.into();
     settings.client_password = args.password_file.as_deref().map(secret).transpose()?;
     settings.node_password = args.node_password_file.as_deref().map(secret).transpose()?;
-    if settings.client_password.is_none() && !listen.ip().is_loopback() {
-        complain(format_args!("{listen} is open to everyone who reaches it: there is no --password-file"));
+    let doors = [Some(listen), settings.tls.as_ref().map(|tls| tls.listen)];
+    if settings.client_password.is_none()
+        && let Some(open) = doors.into_iter().flatten().find(|addr| !addr.ip().is_loopback())
+    {
+        complain(format_args!("{open} is open to everyone who reaches it: there is no --password-file"));
     }
     let runtime = run::runtime()?;
     let failed = |path: &Path, error: std::io::Error| format!("--handover {}: {error}", path.display());
@@ -44,6 +50,9 @@ fn gateway(args: &RunArgs) -> Outcome {
         None => Gateway::start(settings)?,
     };
     say(format_args!("gateway listens on {}", gateway.listen()));
+    if let Some(addr) = gateway.tls_listen() {
+        say(format_args!("gateway listens with TLS on {addr}"));
+    }
     let succeeded = match &args.handover {
         Some(path) => succeeded(gateway.offer(path).map_err(|error| failed(path, error))?)?,
         None => None,
