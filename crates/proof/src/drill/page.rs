@@ -210,6 +210,7 @@ fn method(report: &Report) -> Markup {
         section.card {
             h2 { "How to read this" }
             ul {
+                @if let Some(remark) = report.remark() { li { b { (remark) } } }
                 li {
                     "Each client writes and reads keys of one shard in a closed loop with a few requests in flight: registers "
                     "with growing versions, counters, and lists that are only appended to. It knows what every key may hold, "
@@ -274,6 +275,7 @@ mod tests {
             ended: String::new(),
             target: "a test".to_owned(),
             clients: 12,
+            times: Times::Judged,
             machine: Machine::default(),
             drills: Vec::new(),
         };
