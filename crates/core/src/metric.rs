@@ -50,6 +50,7 @@ metrics! {
     Uncertain "uncertain" Counter "" "Writes whose fate is unknown because their connection was lost";
     ProtocolErrors "protocol_errors" Counter "" "Connections closed because their bytes were not the Redis protocol";
     Clients "clients" Gauge "" "Client connections open";
+    Blocked "blocked_clients" Gauge "" "Clients that wait in a blocking command";
     ClientsTotal "clients_accepted" Counter "" "Client connections accepted";
     ClientsRefused "clients_refused" Counter "" "Client connections refused at the limit";
     ClientsDropped "clients_dropped" Counter "" "Client connections closed by a limit (slow reader, buffers)";
@@ -61,6 +62,9 @@ metrics! {
     ClientBytesOut "client_bytes_out" Counter "bytes" "Bytes written to clients";
     NodeBytesIn "node_bytes_in" Counter "bytes" "Bytes read from nodes";
     NodeBytesOut "node_bytes_out" Counter "bytes" "Bytes written to nodes";
+    Messages "messages" Counter "" "Messages handed to subscribed clients";
+    Subscriptions "subscriptions" Gauge "" "Channels and patterns that clients are subscribed to, each counted for each client";
+    SubscriptionGaps "subscription_gaps" Counter "" "Channels and patterns whose messages may have been missed, because their node was lost or their slot moved and they had to be subscribed again";
     TopologyChanges "topology_changes" Counter "" "Topologies adopted";
     Turns "turns" Counter "" "Turns of the event loop";
 }

@@ -173,6 +173,7 @@ fn settings(config: &Config, secrets: &Secrets) -> Result<Settings, String> {
         Threads::Count(count) => count.into(),
     };
     settings.max_clients = config.gateway.max_clients as usize;
+    settings.max_private = config.gateway.max_private as usize;
     settings.hold = config.gateway.hold.duration();
     settings.users = named_users(&config.gateway.users)?;
     Ok(settings)

@@ -15,6 +15,7 @@
 mod gather;
 mod inbox;
 mod sockets;
+mod tls;
 mod watch;
 mod worker;
 
@@ -26,13 +27,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use worker::{Shared, Worker};
+pub use tls::{TlsError, TlsSettings};
+use worker::{Listener, Shared, Worker};
 
 /// What a gateway needs to start. Secrets come in as values and are never logged.
 #[derive(Clone)]
 pub struct Settings {
     /// Address that clients connect to.
     pub listen: SocketAddr,
+    /// Where clients may come encrypted, besides.
+    pub tls: Option<TlsSettings>,
     /// Nodes to learn the topology from at first; any one that answers is enough.
     pub seeds: Vec<SocketAddr>,
     /// Password of the nodes' default user.
@@ -45,6 +49,8 @@ pub struct Settings {
     pub workers: usize,
     /// Most client connections at a time.
     pub max_clients: usize,
+    /// Most connections to nodes that belong to one client each at a time.
+    pub max_private: usize,
     /// How long a request may wait for its shard to come back.
     pub hold: Duration,
 }
@@ -54,12 +60,14 @@ impl Settings {
     pub fn new(listen: SocketAddr, seeds: Vec<SocketAddr>) -> Self {
         Settings {
             listen,
+            tls: None,
             seeds,
             node_password: None,
             client_password: None,
             users: Vec::new(),
             workers: 0,
             max_clients: 10_000,
+            max_private: 10_000,
             hold: Duration::from_secs(10),
         }
     }
@@ -85,6 +93,9 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// TLS was asked for and cannot be spoken.
+    #[error("gateway.tls: {0}")]
+    Tls(#[from] TlsError),
     /// A thread, epoll or eventfd could not be made.
     #[error("the gateway could not start: {0}")]
     System(#[from] std::io::Error),
@@ -93,6 +104,7 @@ pub enum StartError {
 /// A running gateway.
 pub struct Gateway {
     listen: SocketAddr,
+    tls_listen: Option<SocketAddr>,
     inboxes: Vec<Arc<Inbox>>,
     workers: Vec<JoinHandle<()>>,
     watch: Option<watch::Watch>,
@@ -101,19 +113,20 @@ pub struct Gateway {
 impl Gateway {
     /// Listens, starts the workers and the topology watch, and returns.
     pub fn start(settings: Settings) -> Result<Gateway, StartError> {
-        sockets::raise_file_limit(settings.max_clients);
+        sockets::raise_file_limit(settings.max_clients + settings.max_private);
         let count = settings.worker_count();
-        let listen_error = |source| StartError::Listen { addr: settings.listen, source };
-        let mut listeners = vec![sockets::listen(settings.listen, count > 1).map_err(listen_error)?];
-        let listen = sockets::local_addr(&listeners[0]).map_err(listen_error)?;
-        for _ in 1..count {
-            listeners.push(sockets::listen(listen, true).map_err(listen_error)?);
+        let mut listeners = listeners(settings.listen, None, count)?;
+        let listen = listeners[0].addr;
+        let mut tls_listen = None;
+        let mut encrypted = Vec::new();
+        if let Some(tls) = &settings.tls {
+            encrypted = self::listeners(tls.listen, Some(tls.load()?), count)?;
+            tls_listen = Some(encrypted[0].addr);
         }
         let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let watch = watch::Watch::start(&settings, inboxes.clone())?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
-            listen,
             max_clients: settings.max_clients,
             clients: AtomicUsize::new(0),
             next_number: AtomicU64::new(1),
@@ -121,14 +134,20 @@ impl Gateway {
             nudge: watch.nudge(),
         });
         let mut workers = Vec::new();
-        for (place, listener) in listeners.into_iter().enumerate() {
-            let proxy = Proxy::new(proxy_settings(&settings), seed(place));
-            let mut worker = Worker::new(place, proxy, listener, shared.clone())?;
+        for place in 0..count {
+            let listeners = listeners.pop().into_iter().chain(encrypted.pop()).collect();
+            let proxy = Proxy::new(proxy_settings(&settings, count), seed(place));
+            let mut worker = Worker::new(place, proxy, listeners, shared.clone())?;
             let name = format!("gateway-{place}");
             workers.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
         }
         tracing::info!(%listen, workers = count, "the gateway listens");
-        Ok(Gateway { listen, inboxes, workers, watch: Some(watch) })
+        Ok(Gateway { listen, tls_listen, inboxes, workers, watch: Some(watch) })
+    }
+
+    /// The address at which clients come encrypted.
+    pub fn tls_listen(&self) -> Option<SocketAddr> {
+        self.tls_listen
     }
 
     /// The address that it listens on (the real port where 0 was asked for).
@@ -163,12 +182,31 @@ impl Drop for Gateway {
     }
 }
 
-fn proxy_settings(settings: &Settings) -> proxy::Settings {
+/// A socket for each worker, all on one address.
+fn listeners(
+    wanted: SocketAddr,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    count: usize,
+) -> Result<Vec<Listener>, StartError> {
+    let error = |source| StartError::Listen { addr: wanted, source };
+    let mut listeners: Vec<Listener> = Vec::new();
+    for _ in 0..count {
+        let addr = listeners.first().map_or(wanted, |first| first.addr);
+        let socket = sockets::listen(addr, count > 1).map_err(error)?;
+        let addr = sockets::local_addr(&socket).map_err(error)?;
+        listeners.push(Listener { socket, addr, tls: tls.clone() });
+    }
+    Ok(listeners)
+}
+
+fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
     proxy::Settings {
         node_password: settings.node_password.clone(),
         client_password: settings.client_password.clone(),
         users: settings.users.clone(),
         hold: settings.hold.as_micros() as u64,
+        workers: settings.worker_count(),
+        max_lent: settings.max_private.div_ceil(workers),
         ..proxy::Settings::default()
     }
 }

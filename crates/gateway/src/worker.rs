@@ -3,14 +3,16 @@
 use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
 use crate::sockets::{self, BACKLOG, Connected, Connection};
+use crate::tls::Tls;
 use crate::watch::Nudge;
-use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId};
+use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
 use evenkeel_core::resp::{ErrorReply, Proto, Writer};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -39,10 +41,17 @@ const PIPE: u64 = 1 << 62;
 const LISTENER: u64 = 2 << 62;
 const BELL: u64 = 3 << 62;
 
+/// A socket on which clients come.
+pub(crate) struct Listener {
+    pub(crate) socket: OwnedFd,
+    pub(crate) addr: SocketAddr,
+    /// How they come encrypted.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
 /// What the workers of one gateway have in common.
 pub(crate) struct Shared {
     pub(crate) started: Instant,
-    pub(crate) listen: SocketAddr,
     pub(crate) max_clients: usize,
     pub(crate) clients: AtomicUsize,
     pub(crate) next_number: AtomicU64,
@@ -52,6 +61,7 @@ pub(crate) struct Shared {
 
 /// An answer that waits for other workers' parts.
 struct Gathering {
+    what: Gather,
     session: SessionId,
     seq: u32,
     parts: Vec<Part>,
@@ -70,7 +80,7 @@ pub(crate) struct Worker {
     place: usize,
     proxy: Proxy,
     poll: OwnedFd,
-    listener: Option<OwnedFd>,
+    listeners: Vec<Listener>,
     accept_again: Option<Instant>,
     clients: Vec<Option<Connection>>,
     pipes: Vec<Option<Connection>>,
@@ -91,17 +101,20 @@ impl Worker {
     pub(crate) fn new(
         place: usize,
         proxy: Proxy,
-        listener: OwnedFd,
+        listeners: Vec<Listener>,
         shared: Arc<Shared>,
     ) -> std::io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+        for (at, listener) in listeners.iter().enumerate() {
+            let token = EventData::new_u64(LISTENER | at as u64);
+            epoll::add(&poll, &listener.socket, token, EventFlags::IN)?;
+        }
         epoll::add(&poll, shared.inboxes[place].bell(), EventData::new_u64(BELL), EventFlags::IN)?;
         Ok(Worker {
             place,
             proxy,
             poll,
-            listener: Some(listener),
+            listeners,
             accept_again: None,
             clients: Vec::new(),
             pipes: Vec::new(),
@@ -174,21 +187,21 @@ impl Worker {
         match token & KIND {
             CLIENT => self.client_event(token, flags),
             PIPE => self.pipe_event(token, flags),
-            LISTENER => self.accept(),
+            LISTENER => self.accept((token & !KIND) as usize),
             _ => self.messages(),
         }
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self, at: usize) {
         for _ in 0..ACCEPTS {
-            let Some(listener) = &self.listener else { return };
-            match sockets::accept(listener) {
-                Ok(Some((fd, peer))) => self.welcome(fd, peer),
+            let Some(listener) = self.listeners.get(at) else { return };
+            match sockets::accept(&listener.socket) {
+                Ok(Some((fd, peer))) => self.welcome(fd, peer, at),
                 Ok(None) => return,
                 Err(error) => {
                     // Out of files or memory: leave the others in the kernel's queue for a moment.
                     tracing::warn!(%error, "cannot accept connections; trying again in 100 ms");
-                    let _ = epoll::delete(&self.poll, listener);
+                    let _ = epoll::delete(&self.poll, &listener.socket);
                     self.accept_again = Some(Instant::now() + Duration::from_millis(100));
                     return;
                 }
@@ -196,16 +209,20 @@ impl Worker {
         }
     }
 
-    fn welcome(&mut self, fd: OwnedFd, peer: SocketAddr) {
+    fn welcome(&mut self, fd: OwnedFd, peer: SocketAddr, at: usize) {
+        let Some(listener) = self.listeners.get(at) else { return };
+        let (listen, tls) = (listener.addr, listener.tls.clone());
         if self.shared.clients.fetch_add(1, Ordering::Relaxed) >= self.shared.max_clients {
             self.shared.clients.fetch_sub(1, Ordering::Relaxed);
             let mut reply = Vec::new();
             Writer::new(&mut reply, Proto::Two).error(ErrorReply::MaxClients);
-            let _ = rustix::io::write(&fd, &reply);
+            if tls.is_none() {
+                let _ = rustix::io::write(&fd, &reply);
+            }
             self.proxy.client_refused();
             return;
         }
-        let local = match self.shared.listen {
+        let local = match listen {
             listen if listen.ip().is_unspecified() => sockets::local_addr(&fd).unwrap_or(listen),
             listen => listen,
         };
@@ -213,6 +230,15 @@ impl Worker {
         let id = self.proxy.client_opened(number, peer, local);
         match Connection::register(&self.poll, fd, CLIENT | id.as_u64(), EventFlags::IN) {
             Ok(connection) => {
+                let connection = match tls.as_ref().map(Tls::new).transpose() {
+                    Ok(None) => connection,
+                    Ok(Some(tls)) => connection.encrypted(tls),
+                    Err(error) => {
+                        tracing::error!(%error, "TLS cannot be spoken");
+                        self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+                        return self.proxy.client_lost(id);
+                    }
+                };
                 // A client that the proxy forgot in this turn may still be in its place: this closes it.
                 if put(&mut self.clients, id.index(), connection).is_some() {
                     self.shared.clients.fetch_sub(1, Ordering::Relaxed);
@@ -228,9 +254,9 @@ impl Worker {
 
     fn client_event(&mut self, token: u64, flags: EventFlags) {
         let id = SessionId::from_u64(token & !KIND);
-        let Some(connection) = find(&self.clients, id.index(), token) else { return };
+        let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
         if flags.contains(EventFlags::IN) {
-            match sockets::read(&connection.fd, &mut self.buffer) {
+            match connection.read(&mut self.buffer) {
                 Ok(0) => {
                     self.proxy.client_ended(id);
                     self.flush_client(id);
@@ -245,7 +271,8 @@ impl Worker {
         } else if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
             return self.lose_client(id);
         }
-        if flags.contains(EventFlags::OUT) {
+        let owes = find(&mut self.clients, id.index(), token).is_some_and(|connection| connection.owes());
+        if flags.contains(EventFlags::OUT) || owes {
             self.flush_client(id);
         }
     }
@@ -256,7 +283,8 @@ impl Worker {
     }
 
     fn close_client(&mut self, id: SessionId) {
-        if take(&mut self.clients, id.index(), CLIENT | id.as_u64()).is_some() {
+        if let Some(mut connection) = take(&mut self.clients, id.index(), CLIENT | id.as_u64()) {
+            connection.say_goodbye();
             self.shared.clients.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -274,10 +302,10 @@ impl Worker {
         let token = CLIENT | id.as_u64();
         let mut more = true;
         while more {
-            let Some(connection) = find(&self.clients, id.index(), token) else { return };
+            let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.proxy.client_output(id, &mut slices);
-            let written = sockets::write(&connection.fd, &slices[..filled]);
+            let written = connection.write(&slices[..filled]);
             let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
             match written {
                 Ok(len) => more = self.proxy.client_wrote(id, len) && len == wanted,
@@ -290,7 +318,8 @@ impl Worker {
         if let Some(Some(connection)) = self.clients.get_mut(id.index())
             && connection.token == token
         {
-            connection.want(&self.poll, reads, unsent);
+            let writes = unsent || connection.owes();
+            connection.want(&self.poll, reads, writes);
             if self.draining.is_some() {
                 self.leaving.push(id);
             }
@@ -301,8 +330,8 @@ impl Worker {
     fn dismiss(&mut self) {
         for id in std::mem::take(&mut self.leaving) {
             while self.proxy.client_is_idle(id) {
-                let Some(connection) = find(&self.clients, id.index(), CLIENT | id.as_u64()) else { break };
-                match sockets::read(&connection.fd, &mut self.buffer) {
+                let Some(connection) = find(&mut self.clients, id.index(), CLIENT | id.as_u64()) else { break };
+                match connection.read(&mut self.buffer) {
                     Ok(0) | Err(Errno::AGAIN) => self.proxy.client_dismissed(id),
                     Ok(len) => self.proxy.client_bytes(id, &self.buffer[..len]),
                     Err(Errno::INTR) => {}
@@ -314,7 +343,7 @@ impl Worker {
 
     fn pipe_event(&mut self, token: u64, flags: EventFlags) {
         let id = PipeId::from_u64(token & !KIND);
-        let Some(connection) = find(&self.pipes, id.index(), token) else { return };
+        let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
         if let Some(at) = self.connecting.iter().position(|(pipe, _)| *pipe == id) {
             let failure = sockets::connect_error(&connection.fd);
             self.connecting.swap_remove(at);
@@ -324,7 +353,7 @@ impl Worker {
             };
         }
         if flags.contains(EventFlags::IN) {
-            match sockets::read(&connection.fd, &mut self.buffer) {
+            match connection.read(&mut self.buffer) {
                 Ok(0) => self.lose_pipe(id, "it closed the connection"),
                 Ok(len) => self.proxy.pipe_bytes(id, &self.buffer[..len]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -347,7 +376,7 @@ impl Worker {
         let token = PIPE | id.as_u64();
         let mut more = true;
         while more {
-            let Some(connection) = find(&self.pipes, id.index(), token) else { return };
+            let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.proxy.pipe_output(id, &mut slices);
             if filled == 0 {
@@ -398,10 +427,14 @@ impl Worker {
             Output::Gather { what, session, seq } => {
                 let token = self.next_token;
                 self.next_token += 1;
-                self.gathering.insert(token, Gathering { session, seq, parts: Vec::new() });
                 for inbox in &self.shared.inboxes {
                     inbox.send(Message::Ask { from: self.place, what: what.clone(), token });
                 }
+                self.gathering.insert(token, Gathering { what, session, seq, parts: Vec::new() });
+            }
+            Output::Tell(tidings) => {
+                let others = self.shared.inboxes.iter().enumerate().filter(|(place, _)| *place != self.place);
+                others.for_each(|(_, inbox)| inbox.send(Message::Tidings(tidings.clone())));
             }
             Output::Report(text) => tracing::warn!("{text}"),
         }
@@ -426,6 +459,7 @@ impl Worker {
     }
 
     fn tick(&mut self) {
+        self.proxy.count_clients(self.shared.clients.load(Ordering::Relaxed));
         self.proxy.tick();
         let now = Instant::now();
         while let Some(at) = self.connecting.iter().position(|(_, since)| now - *since > CONNECT_TIMEOUT) {
@@ -433,10 +467,12 @@ impl Worker {
             self.lose_pipe(id, "it did not accept the connection within 1 s");
         }
         if self.accept_again.is_some_and(|at| at <= now)
-            && let Some(listener) = &self.listener
         {
             self.accept_again = None;
-            let _ = epoll::add(&self.poll, listener, EventData::new_u64(LISTENER), EventFlags::IN);
+            for (at, listener) in self.listeners.iter().enumerate() {
+                let token = EventData::new_u64(LISTENER | at as u64);
+                let _ = epoll::add(&self.poll, &listener.socket, token, EventFlags::IN); // or it is there
+            }
         }
         if let Some(Draining::Asking { since }) = self.draining
             && since.elapsed() > DRAIN_ASKING
@@ -452,10 +488,11 @@ impl Worker {
                 Message::Adopt(topology) => self.proxy.adopt(topology),
                 Message::Learned(lexicon) => self.proxy.learned(lexicon),
                 Message::Ask { from, what, token } => {
-                    let part = Part::of(&self.proxy, &what);
+                    let part = Part::of(&mut self.proxy, &what);
                     self.shared.inboxes[from].send(Message::Told { token, part });
                 }
                 Message::Told { token, part } => self.told(token, part),
+                Message::Tidings(tidings) => self.proxy.told(&tidings),
                 Message::Drain => self.drain(),
             }
         }
@@ -463,8 +500,8 @@ impl Worker {
 
     /// Welcomes who has connected already, then nobody more.
     fn drain(&mut self) {
-        (0..BACKLOG as usize / ACCEPTS).for_each(|_| self.accept());
-        self.listener = None;
+        (0..BACKLOG as usize / ACCEPTS).for_each(|_| (0..self.listeners.len()).for_each(|at| self.accept(at)));
+        self.listeners.clear();
         self.draining = Some(Draining::Asking { since: Instant::now() });
         self.proxy.drain();
     }
@@ -475,8 +512,21 @@ impl Worker {
         if gathering.parts.len() == self.shared.inboxes.len()
             && let Some(done) = self.gathering.remove(&token)
         {
-            let reply = gather::reply(&done.parts, self.shared.started.elapsed());
-            self.proxy.answer(done.session, done.seq, &reply);
+            match done.what {
+                Gather::Unblock { reason, .. } => {
+                    let found = gather::unblocked(&done.parts);
+                    self.proxy.unblocked(done.session, done.seq, reason, &found);
+                }
+                Gather::Metrics
+                | Gather::Clients(_)
+                | Gather::Kill(_)
+                | Gather::Pause(_)
+                | Gather::Receivers(_) => {
+                    let proto = self.proxy.client_proto(done.session);
+                    let reply = gather::reply(&done.what, &done.parts, proto, self.shared.started.elapsed());
+                    self.proxy.answer(done.session, done.seq, &reply);
+                }
+            }
         }
     }
 
@@ -502,8 +552,8 @@ fn put(list: &mut Vec<Option<Connection>>, index: usize, connection: Connection)
     list[index].replace(connection)
 }
 
-fn find(list: &[Option<Connection>], index: usize, token: u64) -> Option<&Connection> {
-    list.get(index)?.as_ref().filter(|connection| connection.token == token)
+fn find(list: &mut [Option<Connection>], index: usize, token: u64) -> Option<&mut Connection> {
+    list.get_mut(index)?.as_mut().filter(|connection| connection.token == token)
 }
 
 /// Takes a connection out; dropping it closes it and takes it off the poll.

@@ -60,6 +60,9 @@ pub(super) fn conf(cluster: &Cluster, program: &str, port: u16, dir: &Path, pass
     set("repl-diskless-sync", "no");
     // a replica that was away for a moment catches up without a full copy
     set("repl-backlog-size", "16mb");
+    // Each client that waits in a blocking command has a connection of its own here, and the gateway limits these;
+    // the server lowers it where the system allows fewer files.
+    set("maxclients", "50000");
     match cluster.persistence {
         Persistence::None => {
             set("appendonly", "no");

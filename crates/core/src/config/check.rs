@@ -227,6 +227,12 @@ fn gateway(page: &Page<'_>, raw: &RawGateway) -> Result<Gateway, ConfigError> {
             1..=1_000_000,
             default.max_clients.into(),
         )? as u32,
+        max_private: page.integer(
+            "gateway.max-private",
+            &raw.max_private,
+            0..=1_000_000,
+            default.max_private.into(),
+        )? as u32,
         auth: auth(page, "gateway.auth", &raw.auth)?,
         users: users(page, &raw.users)?,
     })

@@ -62,6 +62,8 @@ pub struct Gateway {
     pub hold: Millis,
     /// Most client connections at a time.
     pub max_clients: u32,
+    /// Most connections to nodes that belong to one client each at a time.
+    pub max_private: u32,
     /// Whether clients must give a password.
     pub auth: Auth,
     /// Names that clients can log in with, besides `default` and the nodes' own users.
@@ -272,6 +274,7 @@ impl Default for Gateway {
             threads: Threads::Auto,
             hold: Millis(10_000),
             max_clients: 10_000,
+            max_private: 10_000,
             auth: Auth::Auto,
             users: Vec::new(),
         }

@@ -41,6 +41,7 @@ pub(super) struct RawGateway {
     pub(super) threads: Written,
     pub(super) hold: Written,
     pub(super) max_clients: Written,
+    pub(super) max_private: Written,
     pub(super) auth: Written,
     pub(super) users: Vec<RawUser>,
 }

@@ -7,7 +7,7 @@ use super::fold::{Asked, Fan, Need};
 use super::forward::{Admit, resend};
 use super::info::nodes_asked;
 use super::merge::Policy;
-use super::pipe::{Ticket, Work};
+use super::pipe::{Resend, Ticket, Work};
 use super::{Proxy, SessionId};
 use crate::command::{Command, Fold, Scope};
 use crate::resp::{Args, ErrorReply, parse_u64};
@@ -52,6 +52,9 @@ impl Proxy {
         frame: &[u8],
         args: &Args<'_>,
     ) -> Admit {
+        if fold == Fold::Youngest && args.get(2).eq_ignore_ascii_case(b"reset") {
+            return self.every(id, command, (Scope::Nodes, Fold::AllOk), frame, args);
+        }
         if let (Fold::Info, Some(frame)) = (fold, nodes_asked(args)) {
             return self.every(id, command, (Scope::Nodes, Fold::Texts), &frame, args);
         }
@@ -91,6 +94,11 @@ impl Proxy {
         let Some((merge, ticket)) = self.begin_merge(id, Policy::Fan(fan), resend, parts) else {
             return Admit::Yes;
         };
+        if resend == Resend::Never
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.note_writes_everywhere(self.now.steady);
+        }
         for (place, (node, lowest)) in primaries.into_iter().enumerate() {
             for (at, frame) in frames.iter().enumerate() {
                 let part = (place * frames.len() + at) as u32;
@@ -168,8 +176,8 @@ fn is_own_setting(name: &[u8]) -> bool {
 /// How many entries of a log the client wants (`slowlog.c`: 10 where it does not say, -1 for all).
 fn most(fold: Fold, args: &Args<'_>) -> usize {
     match (fold, args.get(2)) {
-        (Fold::Newest, b"") => 10,
-        (Fold::Newest, count) => parse_u64(count).map_or(usize::MAX, |count| count as usize),
+        (Fold::Newest | Fold::Youngest, b"") => 10,
+        (Fold::Newest | Fold::Youngest, count) => parse_u64(count).map_or(usize::MAX, |count| count as usize),
         _ => usize::MAX,
     }
 }

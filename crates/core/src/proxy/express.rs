@@ -9,7 +9,7 @@ use super::forward::full;
 use super::pipe::{Ticket, Work};
 use super::session::{End, Known, MAX_STASH, Session};
 use super::{PipeId, Proxy, SessionId};
-use crate::command::{Command, Keys, Lookup, Treat, arity_ok, lookup};
+use crate::command::{Access, Command, Keys, Lookup, Treat, arity_ok, lookup};
 use crate::metric::{Metric, bucket};
 use crate::resp::{Args, Limits, Span, usual_reply, usual_request};
 use crate::topology::slot;
@@ -17,7 +17,12 @@ use crate::topology::slot;
 impl Proxy {
     /// Admits the usual requests at the start of `bytes`; returns how many bytes are done with.
     pub(super) fn express(&mut self, id: SessionId, bytes: &[u8], spans: &mut Vec<Span>) -> usize {
-        let Proxy { sessions, pipes, trunks, topology, pool, dirty_pipes, now, epoch, .. } = self;
+        let Proxy {
+            sessions, pipes, trunks, topology, pool, dirty_pipes, now, epoch, pause, monitors, ..
+        } = self;
+        if pause.is_some() || monitors.is_on() {
+            return 0;
+        }
         let Some(session) = sessions.get_mut(id).filter(|session| is_plain(session)) else { return 0 };
         let Some(trunk) = trunks.get(session.trunk) else { return 0 };
         let mut at = 0;
@@ -51,6 +56,9 @@ impl Proxy {
             pipe.push(&rest[..len], ticket, pool);
             if !std::mem::replace(&mut pipe.dirty, true) {
                 dirty_pipes.push(pipe_id);
+            }
+            if command.access == Access::Write {
+                session.note_write(slot, now.steady);
             }
             session.first_sent += 1;
             session.last_command = command.name;

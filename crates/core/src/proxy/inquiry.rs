@@ -103,15 +103,18 @@ impl Proxy {
         Some(match ticket.work {
             Work::Inquiry(desk) => self.desk_trunk(desk),
             Work::Whole
+            | Work::Count
+            | Work::Hub(_)
             | Work::Part { .. }
             | Work::Errand { .. }
-            | Work::Block(_)
             | Work::Greeting
             | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
-            | Work::Watch => session.trunk,
+            | Work::Block(_)
+            | Work::Watch
+            | Work::Wait(_) => session.trunk,
         })
     }
 

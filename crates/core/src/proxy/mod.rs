@@ -17,6 +17,7 @@
 //! (twice when it comes before its turn).
 
 mod arena;
+mod blocking;
 mod buffer;
 mod deliver;
 mod errand;
@@ -33,9 +34,13 @@ mod local;
 mod login;
 mod merge;
 mod mode;
+mod monitor;
+mod mute;
 mod order;
 mod park;
+mod pause;
 mod pipe;
+mod pubsub;
 mod redirect;
 mod replies;
 mod request;
@@ -56,11 +61,15 @@ use crate::metric::{BUCKETS, COUNT, Metric};
 use crate::resp::{Proto, Span};
 use crate::topology::Topology;
 use arena::{Arena, Id};
+use blocking::{Losses, Waits};
+pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
 use merge::Merge;
+use monitor::Monitors;
 use order::Strays;
 use park::Park;
 use pipe::Pipe;
+use pubsub::Pubsub;
 use session::Session;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -72,6 +81,10 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use local::{Kill, Which};
+pub use monitor::Tidings;
+pub use pause::{Pause, Paused};
+pub use pubsub::Count;
 pub use trunk::Login;
 
 pub(crate) type MergeId = Id<Merge>;
@@ -98,6 +111,12 @@ pub struct Settings {
     /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
     /// where others wait behind it.
     pub ahead: usize,
+    /// Unread bytes of messages and replies after which a subscriber is closed.
+    pub unread_messages: usize,
+    /// How many workers the gateway has.
+    pub workers: usize,
+    /// Most connections to nodes that are lent to one client each at a time.
+    pub max_lent: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
@@ -114,6 +133,9 @@ impl Default for Settings {
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,
+            unread_messages: 32 * 1024 * 1024,
+            workers: 1,
+            max_lent: 10_000,
             slow_reader: 2_000_000,
         }
     }
@@ -159,17 +181,28 @@ pub enum Output {
     Learn,
     /// Ask all workers for `what`, then call [`Proxy::answer`] with the result for request `seq` of `session`.
     Gather { what: Gather, session: SessionId, seq: u32 },
+    /// Tell all other workers ([`Proxy::told`]).
+    Tell(Tidings),
     /// Something that an operator should read in the log.
     Report(String),
 }
 
 /// What all workers have to be asked for.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
-    Clients(Option<Vec<u64>>),
+    /// Clients: `CLIENT LIST`.
+    Clients(Which),
+    /// Close clients: `CLIENT KILL`.
+    Kill(Kill),
+    /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
+    Pause(Option<Pause>),
+    /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
+    Receivers(Count),
+    /// Who can end the wait of this client: `CLIENT UNBLOCK`; then [`Proxy::unblocked`], not `answer`.
+    Unblock { number: u64, reason: Reason },
 }
 
 /// One worker's gateway.
@@ -183,8 +216,12 @@ pub struct Proxy {
     merging: usize,
     pool: Pool,
     park: Park,
+    pubsub: Pubsub,
+    monitors: Monitors,
     strays: Strays,
     topology: Arc<Topology>,
+    /// Clients of the gateway's other workers, as the shell counted them last.
+    elsewhere: usize,
     /// Commands that the table lacks.
     lexicon: Arc<Lexicon>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
@@ -203,6 +240,11 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// A pause that clients asked for, and those whose requests wait for its end.
+    pause: Option<Pause>,
+    paused: Vec<SessionId>,
+    waits: Waits,
+    losses: Losses,
     /// Clients whose WATCH waits for its node.
     watch_waiters: Vec<SessionId>,
     /// Bytes of all queued transactions.
@@ -231,6 +273,8 @@ impl Proxy {
         let mut trunks = Arena::default();
         Proxy {
             park: Park::new(settings.hold_bytes),
+            pubsub: Pubsub::default(),
+            monitors: Monitors::default(),
             strays: Strays::default(),
             settings,
             now: Clock::default(),
@@ -240,6 +284,7 @@ impl Proxy {
             merging: 0,
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
+            elsewhere: 0,
             lexicon: Arc::default(),
             epoch: 0,
             primaries: Vec::new(),
@@ -252,6 +297,10 @@ impl Proxy {
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            pause: None,
+            paused: Vec::new(),
+            waits: Waits::default(),
+            losses: Losses::default(),
             watch_waiters: Vec::new(),
             queued: 0,
             dirty_clients: Vec::new(),
@@ -284,11 +333,13 @@ impl Proxy {
     pub fn counts(&self) -> [u64; COUNT] {
         let mut counts = self.counts;
         counts[Metric::Clients as usize] = self.sessions.len() as u64;
+        counts[Metric::Blocked as usize] = self.waits.count as u64;
         counts[Metric::Upstreams as usize] = self.pipes.len() as u64;
         counts[Metric::InFlight as usize] =
             self.pipes.iter().map(|(_, pipe)| pipe.tickets.len() as u64).sum();
         counts[Metric::ParkedNow as usize] = self.park.len() as u64;
         counts[Metric::ParkedBytes as usize] = self.park.bytes() as u64;
+        counts[Metric::Subscriptions as usize] = self.pubsub.subscriptions() as u64;
         counts
     }
 
@@ -305,6 +356,11 @@ impl Proxy {
     /// From now on these commands are known beside the table's.
     pub fn learned(&mut self, lexicon: Arc<Lexicon>) {
         self.lexicon = lexicon;
+    }
+
+    /// So many clients the whole gateway has now.
+    pub fn count_clients(&mut self, total: usize) {
+        self.elsewhere = total.saturating_sub(self.sessions.len());
     }
 
     /// What the shell must do; empties the list.

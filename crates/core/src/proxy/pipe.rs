@@ -2,7 +2,9 @@
 //! out, replies in, first in first out.
 
 use super::SessionId;
+use super::blocking::Step;
 use super::buffer::{Pool, Queue};
+use super::pubsub::{HubId, TopicId};
 use super::transaction::block::Block;
 use super::trunk::TrunkId;
 use crate::resp::ReplyScan;
@@ -45,12 +47,18 @@ pub(crate) enum Work {
     Probe,
     /// The reply of a large request.
     Body,
+    /// Something of a client that waits.
+    Wait(Step),
     /// The replies of a transaction: the last of them is the client's.
     Block(Block),
     /// The answer to WATCH.
     Watch,
     /// The answer to a question about a request that waits for it.
     Inquiry(super::inquiry::Desk),
+    /// The reply of a client's request that counts receivers.
+    Count,
+    /// A node's word on a topic that was subscribed, or given up.
+    Hub(TopicId),
 }
 
 impl Work {
@@ -59,7 +67,7 @@ impl Work {
     #[inline]
     pub(crate) fn is_ordered(self) -> bool {
         match self {
-            Work::Whole | Work::Part { .. } | Work::Block(_) => true,
+            Work::Whole | Work::Count | Work::Part { .. } | Work::Block(_) => true,
             Work::Errand { .. }
             | Work::Greeting
             | Work::Run
@@ -67,6 +75,8 @@ impl Work {
             | Work::Probe
             | Work::Body
             | Work::Watch
+            | Work::Hub(_)
+            | Work::Wait(_)
             | Work::Inquiry(_) => false,
         }
     }
@@ -84,6 +94,9 @@ impl Work {
             | Work::Probe
             | Work::Body
             | Work::Watch
+            | Work::Count
+            | Work::Hub(_)
+            | Work::Wait(_)
             | Work::Inquiry(_) => self,
         }
     }
@@ -131,6 +144,8 @@ pub(crate) enum Purpose {
     Lane { tenant: SessionId },
     /// Lent to one client, for what a server keeps for one connection alone.
     Private { tenant: SessionId },
+    /// Subscriptions and their messages.
+    Hub(HubId),
     /// Was lent, and waits for the next.
     Idle,
     /// Was shared; takes nothing new and closes when it is empty.
@@ -142,7 +157,7 @@ impl Purpose {
     pub(crate) fn is_lent(self) -> bool {
         match self {
             Purpose::Lane { .. } | Purpose::Private { .. } => true,
-            Purpose::Shared | Purpose::Idle | Purpose::Retiring => false,
+            Purpose::Shared | Purpose::Hub(_) | Purpose::Idle | Purpose::Retiring => false,
         }
     }
 }
@@ -169,6 +184,10 @@ pub struct Pipe {
     pub(crate) trunk: TrunkId,
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
+    /// The number by which the node knows this connection, once it has greeted.
+    pub(crate) number: Option<u64>,
+    /// Whether it counts among the private connections that are being opened.
+    pub(crate) opening: bool,
     pub(crate) out: Queue,
     pub(crate) tickets: VecDeque<Ticket>,
     /// Bytes of a reply that cannot be passed on yet.
@@ -199,6 +218,8 @@ impl Pipe {
             trunk,
             purpose,
             state: State::Connecting,
+            number: None,
+            opening: false,
             out: Queue::default(),
             tickets: VecDeque::new(),
             inbox: Vec::new(),
@@ -256,7 +277,7 @@ impl Pipe {
 }
 
 /// What becomes of the first request of a lost pipe.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It cannot have been executed, or only reads: ask elsewhere.
     Again,
@@ -275,7 +296,7 @@ impl Pipe {
     /// not handed to the kernel cannot have been executed: a server executes whole requests only.
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
-            Work::Greeting | Work::Run | Work::Nobody => Fate::Nobody,
+            Work::Greeting | Work::Run | Work::Nobody | Work::Hub(_) => Fate::Nobody,
             Work::Probe | Work::Watch => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
@@ -284,7 +305,12 @@ impl Pipe {
                 Resend::Yes | Resend::Never => Fate::Gone,
             },
             Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
-            Work::Whole | Work::Part { .. } | Work::Block(_) | Work::Inquiry(_) => match ticket.resend {
+            Work::Whole
+            | Work::Count
+            | Work::Part { .. }
+            | Work::Block(_)
+            | Work::Inquiry(_)
+            | Work::Wait(_) => match ticket.resend {
                 Resend::Yes => Fate::Again,
                 Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
                 Resend::Never => Fate::Again,

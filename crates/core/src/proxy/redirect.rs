@@ -114,27 +114,38 @@ impl Proxy {
 
     /// A connection to a node was refused or lost.
     pub fn pipe_lost(&mut self, id: PipeId, why: &str) {
-        self.lost(id, why);
+        self.lost(id, why, Blame::Node);
     }
 
     /// Gives a pipe up ourselves.
     pub(super) fn lose_pipe(&mut self, id: PipeId, why: &str) {
         if self.pipes.get(id).is_some() {
-            self.lost(id, why);
+            self.lost(id, why, Blame::Node);
             self.outputs.push(Output::ClosePipe(id));
         }
     }
 
-    fn lost(&mut self, id: PipeId, why: &str) {
+    /// Gives up a pipe that its node does not want for its user's sake.
+    pub(super) fn lose_refused(&mut self, id: PipeId, why: &str) {
+        self.lost(id, why, Blame::User);
+        self.outputs.push(Output::ClosePipe(id));
+    }
+
+    fn lost(&mut self, id: PipeId, why: &str, blame: Blame) {
         self.unshare(id);
         let Some(mut pipe) = self.pipes.remove(id) else { return };
         self.forget_uses(&pipe);
-        if self.is_about_the_user(&pipe) {
+        if blame == Blame::User || self.is_about_the_user(&pipe) {
             self.add(Metric::UpstreamLost, 1);
         } else {
             self.link_failed(pipe.addr, why);
         }
-        self.idle.retain(|idle| *idle != id);
+        if pipe.purpose == Purpose::Shared && self.primaries.contains(&pipe.addr) {
+            self.losses.note_node(&self.topology, pipe.addr, self.now.steady);
+        }
+        if pipe.purpose == Purpose::Idle {
+            self.idle.retain(|idle| *idle != id);
+        }
         std::mem::take(&mut pipe.waiting).into_iter().for_each(|session| self.lift(session));
         if let Some((client, _)) = pipe.stalled_by
             && let Some(session) = self.sessions.get_mut(client)
@@ -147,8 +158,11 @@ impl Proxy {
         }
         pipe.out.clear(&mut self.pool);
         self.pool.give(std::mem::take(&mut pipe.inbox));
-        if pipe.purpose == Purpose::Shared {
+        if blame == Blame::Node && pipe.purpose == Purpose::Shared {
             self.knock_again(&pipe);
+        }
+        if let Purpose::Hub(hub) = pipe.purpose {
+            self.hub_lost(hub);
         }
     }
 
@@ -168,6 +182,9 @@ impl Proxy {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
                 (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (_, Work::Wait(step)) => {
+                    self.wait_lost(&ticket, step, fate == Fate::Uncertain, &node);
+                }
                 (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
                 (_, Work::Watch) => self.watch_lost(&ticket),
                 // The keys that it depends on are watched no more.
@@ -199,12 +216,15 @@ impl Proxy {
                 self.answered(ticket.session, &answer);
             }
             Work::Whole
+            | Work::Count
             | Work::Greeting
             | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
-            | Work::Watch => {
+            | Work::Watch
+            | Work::Wait(_)
+            | Work::Hub(_) => {
                 self.deliver_error(ticket, error);
             }
         }
@@ -218,9 +238,16 @@ impl Proxy {
     }
 }
 
+/// Why a pipe is lost: whether that says something about its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    Node,
+    User,
+}
+
 /// Whether ASKING goes before a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asking {
+pub(super) enum Asking {
     Yes,
     No,
 }

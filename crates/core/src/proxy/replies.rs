@@ -1,6 +1,8 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
-use super::pipe::{Purpose, Ticket, Work};
+use super::blocking::Step;
+use super::pipe::{Pipe, Purpose, Ticket, Work};
+use super::pubsub::Pubsub;
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
 use crate::metric::Metric;
@@ -8,6 +10,8 @@ use crate::resp::{ReplyScan, Scan};
 
 /// Bytes of an error after which it is passed on unjudged.
 const LONG_ERROR: usize = 4 * 1024;
+/// Bytes of a stream's last entry after which it is not collected.
+const LARGE_ENTRY: usize = 1024 * 1024;
 
 impl Proxy {
     /// Bytes came from a node (none, when what came before may be looked at again).
@@ -87,16 +91,19 @@ impl Proxy {
             None => false,
             Some(_) if pipe.midway => true,
             Some(b'-') => piece.len() > LONG_ERROR,
-            Some(kind) => *kind != b'>',
+            Some(b'>') => return false, // a push is dealt with whole, whoever waits for a reply
+            Some(_) => true,
         };
         match ticket.work {
-            Work::Whole | Work::Body if passes => {
+            Work::Whole | Work::Body | Work::Wait(Step::Data) if passes => {
                 pipe.midway = true;
                 pipe.scanned = 0;
                 self.deliver_piece(id, &ticket, piece);
                 true
             }
-            Work::Nobody => {
+            // Nobody needs the whole of an entry that is this large.
+            Work::Wait(Step::Newest(_)) if pipe.scanned <= LARGE_ENTRY => false,
+            Work::Nobody | Work::Wait(Step::Newest(_)) => {
                 (pipe.midway, pipe.scanned) = (true, 0);
                 true
             }
@@ -119,6 +126,7 @@ impl Proxy {
                 false
             }
             Work::Whole
+            | Work::Count
             | Work::Body
             | Work::Part { .. }
             | Work::Errand { .. }
@@ -127,6 +135,8 @@ impl Proxy {
             | Work::Probe
             | Work::Block(_)
             | Work::Watch
+            | Work::Hub(_)
+            | Work::Wait(Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked)
             | Work::Inquiry(_) => false,
         }
     }
@@ -143,13 +153,15 @@ impl Proxy {
         }
         if !pipe.midway {
             match reply.first() {
-                Some(b'>') => return, // a push that nobody asked for
+                Some(b'>') => return self.pushed(id, reply),
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver
-                        && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
-                    {
+                    let ours = matches!(
+                        judged,
+                        Some(Work::Whole | Work::Count | Work::Part { .. } | Work::Inquiry(_))
+                    );
+                    if verdict != Verdict::Deliver && ours {
                         return self.redirect(id, verdict);
                     }
                 }
@@ -157,11 +169,12 @@ impl Proxy {
             }
         }
         let midway = std::mem::replace(&mut pipe.midway, false);
+        let (node, request) = (pipe.addr, request_to_count(pipe, &self.pubsub, reply, self.settings.workers));
         let Some(ticket) = pipe.pop(&mut self.pool) else {
             return self.lose_pipe(id, "it answered without being asked");
         };
         self.note_back(&ticket);
-        if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
+        if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. }) {
             self.fail_overtaken(&ticket);
         }
         match ticket.work {
@@ -172,11 +185,17 @@ impl Proxy {
             Work::Part { merge, part } => self.part_came(id, merge, part, reply),
             Work::Errand { merge, part } => self.merge_part(merge, part, reply),
             Work::Run => self.run_told(id, reply),
+            Work::Count => match request {
+                Some(request) => self.counted(&ticket, node, &request, reply),
+                None => self.deliver_whole(&ticket, reply),
+            },
             Work::Greeting => self.greeted(id, reply),
-            Work::Nobody => {}
+            Work::Nobody => self.let_go(id),
+            Work::Wait(step) => self.waited(id, &ticket, step, reply, midway),
             Work::Probe => self.probed(id, &ticket, reply),
             Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
+            Work::Hub(topic) => self.hub_refused(id, topic, reply),
             Work::Watch => self.watched(id, &ticket, reply),
             Work::Block(_) => {} // they went their way above
         }
@@ -192,4 +211,12 @@ impl Proxy {
             self.close_pipe(id);
         }
     }
+}
+
+/// The first request of a pipe if it counts receivers, and its reply is not what the client may see.
+#[inline]
+fn request_to_count(pipe: &Pipe, pubsub: &Pubsub, reply: &[u8], workers: usize) -> Option<Vec<u8>> {
+    let ticket = pipe.tickets.front()?;
+    let counts = ticket.work == Work::Count && !pubsub.is_right(reply, workers);
+    counts.then(|| pipe.out.front(ticket.len as usize).to_vec())
 }

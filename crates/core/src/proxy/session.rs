@@ -1,14 +1,18 @@
 //! One client: what it said of itself, how far its bytes are read, and its replies in the order of its requests.
 
 use super::PipeId;
+use super::blocking::Waiting;
 use super::buffer::{Pool, Queue};
 use super::inquiry::Inquiry;
+use super::mute::Mute;
+use super::pubsub::Subscriptions;
 use super::stream::Stream;
 use super::transaction::Transaction;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Requests of one client under way after which it is not read on until half of them are answered.
 pub(crate) const MAX_DEPTH: u32 = 1024;
@@ -33,8 +37,12 @@ pub(crate) enum Stop {
     Pipe(PipeId),
     /// Until its large request is done.
     Stream,
+    /// Until its blocking command is answered.
+    Blocked,
     /// Until a node has answered what the next request depends on.
     Inquiry,
+    /// Until the end of a pause.
+    Pause,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -77,6 +85,9 @@ pub struct Session {
     pub(crate) astray: bool,
     /// Whether it closed its side: it still gets its replies.
     pub(crate) ended: bool,
+    /// Which groups of slots it wrote to, and since when: see `blocking::confirm`.
+    pub(crate) wrote: u64,
+    pub(crate) wrote_since: u64,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -100,6 +111,8 @@ pub(crate) struct About {
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
+    /// Whether it said CLIENT NO-EVICT ON.
+    pub(crate) no_evict: bool,
 }
 
 /// What is kept for a client that does more than ask and be answered: idle clients stay small.
@@ -107,6 +120,11 @@ pub(crate) struct About {
 pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
+    pub(crate) mute: Mute,
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// Whether it hears what is asked (MONITOR).
+    pub(crate) monitors: bool,
+    pub(crate) waiting: Option<Waiting>,
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
     pub(crate) transaction: Transaction,
@@ -129,6 +147,10 @@ impl Extra {
             && self.array.is_none()
             && self.transaction.is_empty()
             && self.inquiry.is_none()
+            && self.mute.is_empty()
+            && self.subscriptions.is_none()
+            && !self.monitors
+            && self.waiting.is_none()
     }
 }
 
@@ -178,6 +200,8 @@ impl Session {
             first_sent: 0,
             astray: false,
             ended: false,
+            wrote: 0,
+            wrote_since: 0,
             next: 0,
             head: 0,
             out: Queue::default(),
@@ -229,6 +253,7 @@ impl Session {
     /// Takes a reply, or a piece of one. In its turn it goes out, before its turn it waits.
     #[inline]
     pub(crate) fn take(&mut self, seq: u32, bytes: &[u8], end: End, pool: &mut Pool) {
+        let bytes = if self.extra.is_some() { self.wanted(seq, bytes) } else { bytes };
         if seq != self.head {
             return self.stash.put(seq.wrapping_sub(self.head) as usize, bytes, end, pool);
         }
@@ -248,6 +273,18 @@ impl Session {
         }
     }
 
+    /// A reply as far as the client wants it (CLIENT REPLY).
+    fn wanted<'a>(&mut self, seq: u32, bytes: &'a [u8]) -> &'a [u8] {
+        let head = self.head;
+        let Some(extra) = self.extra.as_mut().filter(|extra| !extra.mute.is_empty()) else { return bytes };
+        extra.mute.forget(head);
+        let covered = extra.mute.covers(seq);
+        if extra.is_empty() {
+            self.extra = None;
+        }
+        if covered { &[] } else { bytes }
+    }
+
     /// Hands on a message that is no reply (a push, or a message to a subscriber): between two replies.
     pub(crate) fn announce(&mut self, message: &[u8], pool: &mut Pool) {
         if self.mid_reply {
@@ -257,9 +294,18 @@ impl Session {
         }
     }
 
-    /// Bytes of messages that wait for the end of a reply.
-    pub(crate) fn unannounced(&self) -> usize {
-        self.extra.as_ref().map_or(0, |extra| extra.messages.len())
+    /// The same with a message that many clients get: it is kept once for all of them.
+    pub(crate) fn announce_shared(&mut self, message: &Arc<[u8]>, pool: &mut Pool) {
+        if self.mid_reply {
+            self.announce(message, pool);
+        } else {
+            self.out.push_shared(message);
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.out.unsent() + self.extra.as_ref().map_or(0, |extra| extra.messages.len())
     }
 
     /// The next replies are the header of an array and its elements: no message may come between them.
@@ -288,6 +334,7 @@ impl Session {
         self.mid_reply = false;
         if !extra.messages.is_empty() {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
+            self.tidy();
         }
     }
 
@@ -443,10 +490,10 @@ mod tests {
         session.announce(b"=", &mut pool);
         session.take(first, b"1", End::Yes, &mut pool);
         session.announce(b"!", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1x", 1));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1x", 5));
         session.take(second, b"y", End::Yes, &mut pool);
         session.announce(b">", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1xy!>", 0));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1xy!>", 7));
     }
 
     #[test]

@@ -77,6 +77,10 @@ impl Proxy {
             session.stop = Some(Stop::Quiet);
             return Some(0);
         }
+        if self.pause.is_some() && self.waits_for_pause(id, command) {
+            return Some(0);
+        }
+        let session = self.sessions.get_mut(id)?;
         let key = args.get(1).to_vec();
         let stream = Stream {
             slot: slot(&key),
@@ -90,6 +94,9 @@ impl Proxy {
             kept: Some(Vec::new()),
             told: None,
         };
+        if command.access == Access::Write {
+            session.note_write(stream.slot, stream.born);
+        }
         session.last_command = command.name;
         session.stream = Some(Box::new(stream));
         session.stop = Some(Stop::Stream);
@@ -420,8 +427,7 @@ impl Stream {
 /// Commands whose first argument decides where they go, whatever follows.
 fn streams(command: &Command) -> bool {
     let one_key = matches!(command.keys, Keys::Range { first: 1, last: 1, .. });
-    command.access != Access::Admin
-        && (command.treat == Treat::Channel || (command.treat == Treat::Slot && one_key))
+    command.access != Access::Admin && command.treat == Treat::Slot && one_key
 }
 
 /// What the bytes of a request led to.

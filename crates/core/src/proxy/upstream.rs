@@ -4,7 +4,7 @@ use super::pipe::{Pipe, Purpose, State, Ticket, Work};
 use super::trunk::{Login, TrunkId};
 use super::{Output, PipeId, Proxy};
 use crate::metric::Metric;
-use crate::resp::{Elements, Proto, Writer, text};
+use crate::resp::{Elements, Proto, Writer, integer, text};
 use crate::topology::{NodeIndex, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,13 +88,19 @@ impl Proxy {
         let greeting = Ticket::of_nobody(Work::Greeting, now);
         match purpose {
             Purpose::Lane { .. } => pipe.push_unkept(&hello, greeting, &mut self.pool),
-            Purpose::Shared | Purpose::Retiring | Purpose::Private { .. } | Purpose::Idle => {
+            Purpose::Shared
+            | Purpose::Retiring
+            | Purpose::Hub(_)
+            | Purpose::Private { .. }
+            | Purpose::Idle => {
                 pipe.push(&hello, greeting, &mut self.pool);
                 for request in prelude {
                     pipe.push(request, Ticket::of_nobody(Work::Nobody, now), &mut self.pool);
                 }
             }
         }
+        pipe.opening = matches!(purpose, Purpose::Private { .. });
+        self.waits.opening += usize::from(pipe.opening);
         let id = self.pipes.insert(pipe);
         self.outputs.push(Output::Connect { pipe: id, addr });
         self.add(Metric::UpstreamConnects, 1);
@@ -106,8 +112,12 @@ impl Proxy {
         if let Some(pipe) = self.pipes.get_mut(id) {
             pipe.state = State::Open;
             pipe.heard = self.now.steady;
+            let shared = pipe.purpose == Purpose::Shared;
             self.touch_pipe(id);
             self.park.wake(self.now.steady);
+            if shared {
+                self.waits.wake(self.now.steady);
+            }
         }
     }
 
@@ -119,15 +129,23 @@ impl Proxy {
             if reply.starts_with(b"-WRONGPASS") && self.shut_out(id, &why) {
                 return;
             }
-            self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
+            if self.links.get(&addr).is_none_or(|link| link.why != why) {
+                self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
+            }
             self.lose_pipe(id, &why);
             return;
         }
-        if let Some(version) = version_in(reply)
+        let hello = Hello::of(reply);
+        if let Some(version) = hello.version
             && version != self.version
         {
             self.version = version;
         }
+        if let Some(pipe) = self.pipes.get_mut(id) {
+            pipe.number = hello.number;
+            self.waits.opening -= usize::from(std::mem::take(&mut pipe.opening));
+        }
+        self.let_go(id);
         self.links.remove(&addr);
     }
 
@@ -163,16 +181,28 @@ impl Proxy {
     /// nothing new until they are answered, so that nothing overtakes them on the new way.
     pub fn adopt(&mut self, topology: Arc<Topology>) {
         let old = std::mem::replace(&mut self.topology, topology);
+        self.losses.note_map(&old, &self.topology, self.now.steady);
         self.rearrange(&old);
         self.links.retain(|addr, _| self.topology.nodes().iter().any(|node| node.addr == *addr));
         self.epoch = self.epoch.wrapping_add(1);
         self.add(Metric::TopologyChanges, 1);
         self.park.wake(self.now.steady);
+        self.waits.wake(self.now.steady);
         let primaries = self.topology.primaries();
         self.primaries = primaries.iter().map(|(node, _)| self.topology.node(*node).addr).collect();
-        for (node, _) in primaries {
-            let _ = self.way_to(node, self.base[0]); // connect ahead of the first request
+        self.connect_all(self.base[0]);
+        for trunk in self.trunks_in_use() {
+            self.connect_all(trunk);
         }
+    }
+
+    /// Connects a trunk to every primary ahead of the first request. A user's connections are as good as a client's own: one
+    /// that was let in stays, whatever becomes of the password, and a node that throws the user out closes them.
+    pub(super) fn connect_all(&mut self, trunk: TrunkId) {
+        for (node, _) in self.topology.primaries() {
+            let _ = self.way_to(node, trunk);
+        }
+        self.settle_topics();
     }
 
     /// Puts the pipes of all trunks where the new map has their nodes.
@@ -218,7 +248,9 @@ impl Proxy {
             self.forget_uses(&pipe);
             pipe.out.clear(&mut self.pool);
             self.pool.give(pipe.inbox);
-            self.idle.retain(|idle| *idle != id);
+            if pipe.purpose == Purpose::Idle {
+                self.idle.retain(|idle| *idle != id);
+            }
             self.outputs.push(Output::ClosePipe(id));
         }
     }
@@ -227,26 +259,27 @@ impl Proxy {
     pub(super) fn forget_uses(&mut self, pipe: &Pipe) {
         self.lent -= usize::from(pipe.purpose.is_lent());
         self.stalled -= usize::from(pipe.stalled_by.is_some());
+        self.waits.opening -= usize::from(pipe.opening);
     }
 
     /// A node that owns nothing any more and says nothing is not waited for: it is hung or cut off, and what it
     /// owes will not come. One that still owns slots may just be busy.
     pub(super) fn abandon_deposed(&mut self) {
         let now = self.now.steady;
-        for id in self.pipes.ids() {
-            let Some(pipe) = self.pipes.get(id) else { continue };
-            let Some(oldest) = pipe.tickets.front() else { continue };
+        let deposed = |pipe: &Pipe| {
+            let oldest = pipe.tickets.front().filter(|_| pipe.stalled_by.is_none())?;
             let since = pipe.heard.max(oldest.born);
-            if pipe.stalled_by.is_some() {
-                continue;
-            }
             if matches!(oldest.work, Work::Errand { .. }) {
-                if since + self.settings.hold < now {
-                    self.lose_pipe(id, "it does not answer");
-                }
-            } else if since + SILENCE < now && !self.primaries.contains(&pipe.addr) {
-                self.lose_pipe(id, "it was replaced by a failover and does not answer");
+                (since + self.settings.hold < now).then_some("it does not answer")
+            } else {
+                (since + SILENCE < now && !self.primaries.contains(&pipe.addr))
+                    .then_some("it was replaced by a failover and does not answer")
             }
+        };
+        let lost = self.pipes.iter().filter_map(|(id, pipe)| deposed(pipe).map(|why| (id, why)));
+        let lost: Vec<(PipeId, &str)> = lost.collect();
+        for (id, why) in lost {
+            self.lose_pipe(id, why);
         }
     }
 
@@ -285,18 +318,32 @@ fn greeting(proto: Proto, login: Option<&Login>, node_password: Option<&str>) ->
     hello
 }
 
-/// The value after the key `version` in an answer to HELLO, map or flat array.
-fn version_in(reply: &[u8]) -> Option<String> {
-    let mut array = reply.to_vec();
-    if array.first() == Some(&b'%') {
-        // The same elements as an array of twice the length; only as many as are needed are looked at.
-        array[0] = b'*';
-    }
-    let mut elements = Elements::of(&array)?;
-    while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
-        if text(key) == Some(b"version") {
-            return String::from_utf8(text(value)?.to_vec()).ok();
+/// What a node says of itself and of the connection.
+#[derive(Default)]
+struct Hello {
+    version: Option<String>,
+    number: Option<u64>,
+}
+
+impl Hello {
+    /// The answer to HELLO, map or flat array.
+    fn of(reply: &[u8]) -> Hello {
+        let mut array = reply.to_vec();
+        if array.first() == Some(&b'%') {
+            // The same elements as an array of twice the length; only as many as are needed are looked at.
+            array[0] = b'*';
         }
+        let mut hello = Hello::default();
+        let Some(mut elements) = Elements::of(&array) else { return hello };
+        while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
+            match text(key) {
+                Some(b"version") => {
+                    hello.version = text(value).and_then(|text| String::from_utf8(text.to_vec()).ok())
+                }
+                Some(b"id") => hello.number = integer(value).and_then(|number| u64::try_from(number).ok()),
+                Some(_) | None => {}
+            }
+        }
+        hello
     }
-    None
 }

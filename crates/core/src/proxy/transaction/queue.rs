@@ -101,13 +101,16 @@ impl Queue {
         let place = match command.treat {
             Treat::Slot | Treat::Split(_) | Treat::AnyPrimary => Place::Node,
             // The node waits for nobody inside of a transaction.
-            Treat::Later if command.keys != crate::command::Keys::None => Place::Node,
+            Treat::Blocking(_) | Treat::Confirm => Place::Node,
             // A script that is loaded may be called by the next command.
             Treat::Every(..) if command.name == "script|load" => Place::Both,
-            Treat::Channel
+            Treat::Receivers(_)
+            | Treat::Subscribe(_)
+            | Treat::Unsubscribe(_)
             | Treat::Every(..)
             | Treat::SlotNumber
             | Treat::Settings
+            | Treat::SetUser
             | Treat::Scan
             | Treat::Here(_) => Place::Gateway,
             Treat::Later => return Err(ErrorReply::NotYet(command.name)),

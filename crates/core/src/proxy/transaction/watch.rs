@@ -313,6 +313,7 @@ impl Proxy {
                 let frame = queue.frame(&mut self.pool);
                 self.push(pipe, frame, ticket);
                 if let Some(session) = self.sessions.get_mut(id) {
+                    session.note_write(ticket.slot, ticket.born);
                     session.stop = Some(Stop::Quiet); // what comes next goes another way
                 }
             }
