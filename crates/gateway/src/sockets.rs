@@ -1,12 +1,12 @@
 //! System calls of sockets: listen, accept, connect, read, write, and which events are wanted of each.
 
+use crate::tls::Tls;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, acceptfrom_with, recv, send};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use crate::tls::Tls;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -76,7 +76,10 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         CertificateDer::pem_file_iter(file).map_err(|error| unreadable(file, &error))?.collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(TlsError::File { file: file.display().to_string(), what: "no certificate is in it".to_owned() }),
+        Ok(_) => Err(TlsError::File {
+            file: file.display().to_string(),
+            what: "no certificate is in it".to_owned(),
+        }),
         Err(error) => Err(unreadable(file, &error)),
     }
 }

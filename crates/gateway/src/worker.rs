@@ -330,7 +330,9 @@ impl Worker {
     fn dismiss(&mut self) {
         for id in std::mem::take(&mut self.leaving) {
             while self.proxy.client_is_idle(id) {
-                let Some(connection) = find(&mut self.clients, id.index(), CLIENT | id.as_u64()) else { break };
+                let Some(connection) = find(&mut self.clients, id.index(), CLIENT | id.as_u64()) else {
+                    break;
+                };
                 match connection.read(&mut self.buffer) {
                     Ok(0) | Err(Errno::AGAIN) => self.proxy.client_dismissed(id),
                     Ok(len) => self.proxy.client_bytes(id, &self.buffer[..len]),
@@ -466,8 +468,7 @@ impl Worker {
             let (id, _) = self.connecting.swap_remove(at);
             self.lose_pipe(id, "it did not accept the connection within 1 s");
         }
-        if self.accept_again.is_some_and(|at| at <= now)
-        {
+        if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
             for (at, listener) in self.listeners.iter().enumerate() {
                 let token = EventData::new_u64(LISTENER | at as u64);
@@ -500,7 +501,8 @@ impl Worker {
 
     /// Welcomes who has connected already, then nobody more.
     fn drain(&mut self) {
-        (0..BACKLOG as usize / ACCEPTS).for_each(|_| (0..self.listeners.len()).for_each(|at| self.accept(at)));
+        (0..BACKLOG as usize / ACCEPTS)
+            .for_each(|_| (0..self.listeners.len()).for_each(|at| self.accept(at)));
         self.listeners.clear();
         self.draining = Some(Draining::Asking { since: Instant::now() });
         self.proxy.drain();
