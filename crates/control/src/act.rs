@@ -33,6 +33,7 @@ pub(crate) async fn act(
         Step::Start { node } => engine.start(node).await.map_err(|error| error.to_string()),
         Step::Kill { node } => engine.kill(node).map_err(|error| error.to_string()),
         Step::Stop { node } => engine.end(node).map_err(|error| error.to_string()),
+        Step::Identify { node } => engine.identify(node).map_err(|error| error.to_string()),
         Step::Configure { node, changes } => {
             for (key, value) in changes {
                 let mut command = redis::cmd("CONFIG");

@@ -7,7 +7,8 @@
 //! <dir>/                 mode 0700
 //!   evenkeel.lock        held (flock) while an evenkeel runs here; its process id and page
 //!   secrets.json         mode 0600: generated passwords
-//!   layout.json          ports, shards and replicas that the data below was made with
+//!   layout.json          shards and replicas that the data below was made with, and the port that names the nodes
+//!   members.json         who is who: id, role and slots of every node, when all was well last
 //!   orders.json          orders that are not done yet
 //!   control.sock         mode 0600: takes orders of `evenkeel failover` and `evenkeel restart`
 //!   journal.jsonl        every step and event with its reason
@@ -172,8 +173,9 @@ impl Home {
         serde_json::from_slice(&fs::read(dir.join("secrets.json")).ok()?).ok()
     }
 
-    /// Refuses a configuration that would not find the data that lies here; remembers a first one.
-    pub fn suits(&self, config: &Config) -> Result<(), HomeError> {
+    /// Refuses a configuration that would not find the data that lies here; remembers a first one. Returns the port
+    /// after which the first node is named, which stays when ports change.
+    pub fn suits(&self, config: &Config) -> Result<u16, HomeError> {
         let path = self.dir.join("layout.json");
         let now = Layout {
             base_port: config.cluster.base_port,
@@ -184,13 +186,12 @@ impl Home {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| self.damaged(&path, &error))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = serde_json::to_vec_pretty(&now).expect("plain fields are always JSON");
-                return write_whole(&path, &text, 0o600)
-                    .map_err(|source| system("cannot write", &path, source));
+                let wrote = write_whole(&path, &text, 0o600);
+                return wrote.map(|()| now.base_port).map_err(|source| system("cannot write", &path, source));
             }
             Err(source) => return Err(system("cannot read", &path, source)),
         };
         for (key, now, then) in [
-            ("cluster.base-port", now.base_port.to_string(), then.base_port.to_string()),
             ("cluster.shards", now.shards.to_string(), then.shards.to_string()),
             ("cluster.replicas", now.replicas.to_string(), then.replicas.to_string()),
         ] {
@@ -198,7 +199,7 @@ impl Home {
                 return Err(HomeError::Changed { key, now, then, dir: self.dir.display().to_string() });
             }
         }
-        Ok(())
+        Ok(then.base_port)
     }
 
     /// The directory itself.
@@ -365,8 +366,10 @@ mod tests {
         home.suits(&config).unwrap();
         home.suits(&config).unwrap();
         config.cluster.base_port = 8001;
+        assert_eq!(home.suits(&config).unwrap(), 7001, "nodes keep their names");
+        config.cluster.shards = 4;
         let error = home.suits(&config).unwrap_err().to_string();
-        assert!(error.starts_with("cluster.base-port is 8001, but the data in"), "{error}");
+        assert!(error.starts_with("cluster.shards is 4, but the data in"), "{error}");
         std::fs::write(place.path().join("layout.json"), "{").unwrap();
         assert!(matches!(home.suits(&config).unwrap_err(), HomeError::Damaged { .. }));
     }

@@ -87,8 +87,8 @@ impl Control {
         lifetime: Lifetime,
         gateways: Vec<Watched>,
     ) -> Result<Control, StartError> {
-        home.suits(config)?;
-        let mut desired = Desired::of(config);
+        let named_from = home.suits(config)?;
+        let mut desired = Desired::of(config, named_from);
         let title = server.title();
         let engine = ProcessEngine::new(server, config.cluster.clone(), &desired, &home, lifetime)?;
         engine.check_ports()?;

@@ -191,6 +191,9 @@ fn words(what: &What) -> String {
             [node] => format!("{node} gets a new process"),
             nodes => format!("{} nodes get new processes", nodes.len()),
         },
-        What::AcceptLoss { node } => format!("what {node} held is given up"),
+        What::AcceptLoss { nodes } => {
+            let names: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
+            format!("what {} held is given up", names.join(", "))
+        }
     }
 }

@@ -52,6 +52,7 @@ pub(crate) struct Said {
     nodes: BTreeMap<NodeName, String>,
     steps: Vec<(Step, String)>,
     waits: Vec<String>,
+    losses: Vec<NodeName>,
     written_ms: u64,
 }
 
@@ -63,6 +64,7 @@ impl Default for Said {
             nodes: BTreeMap::new(),
             steps: Vec::new(),
             waits: Vec::new(),
+            losses: Vec::new(),
             written_ms: 0,
         }
     }
@@ -104,6 +106,10 @@ impl<E: Engine> Loop<E> {
         self.carry_out(&plan).await;
         let mut judgement = plan::judge(&self.desired, &look.observed);
         let calm = judgement.at_rest();
+        if calm {
+            self.engine.note(&look.observed);
+        }
+        self.tell_losses(&plan);
         explain(&mut judgement, &plan, &look);
         if plan.steps.is_empty() {
             self.users.tend(&self.desired, &look, &mut self.eyes, &mut self.journal, now_ms()).await;
@@ -145,6 +151,16 @@ impl<E: Engine> Loop<E> {
             said.push(mark);
         }
         self.said.steps = said;
+    }
+
+    /// A choice that is left to a person is told at once, whatever else goes on.
+    fn tell_losses(&mut self, plan: &Plan) {
+        for node in plan.losses.iter().filter(|node| !self.said.losses.contains(node)) {
+            let wait = plan.waits.iter().find(|wait| wait.subject.as_ref() == Some(node));
+            let because = wait.map_or("", |wait| wait.because.as_str());
+            self.journal.add(now_ms(), Level::Error, &node.0, "waits for a decision", because);
+        }
+        self.said.losses.clone_from(&plan.losses);
     }
 
     fn tell_waits(&mut self, plan: &Plan) {
@@ -222,6 +238,9 @@ fn explain(judgement: &mut Judgement, plan: &Plan, look: &Look) {
     for wait in &plan.waits {
         match &wait.subject {
             None => judgement.cluster.push(wait.because.clone()),
+            Some(node) if plan.losses.contains(node) => {
+                judgement.nodes.insert(node.clone(), wait.because.clone());
+            }
             // of a dead node the way it died says more
             Some(node) if look.observed.nodes.get(node).is_some_and(|seen| seen.facts().is_some()) => {
                 judgement.nodes.insert(node.clone(), wait.because.clone());
@@ -249,7 +268,9 @@ fn state(seen: &Seen) -> String {
 
 fn level(step: &Step) -> Level {
     match step {
-        Step::Promote { .. } | Step::Kill { .. } | Step::SetAside { .. } => Level::Warning,
+        Step::Promote { .. } | Step::Kill { .. } | Step::SetAside { .. } | Step::Identify { .. } => {
+            Level::Warning
+        }
         Step::Start { .. }
         | Step::Stop { .. }
         | Step::Configure { .. }

@@ -110,8 +110,8 @@ pub(crate) struct RestartArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AcceptLossArgs {
-    /// The node whose data is lost
-    #[arg(value_name = "NODE")]
+    /// The node whose data is lost, or `all` of them
+    #[arg(value_name = "NODE|all")]
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) order: OrderArgs,

@@ -82,9 +82,9 @@ fn a_directory_of_somebody_else_and_changed_settings_are_refused() {
 
     service.up_healthy();
     assert_eq!(service.stop(), Some(0));
-    service.configure("persistence = \"rdb\"");
+    service.configure("shards = 4");
     let output = service.evenkeel(&["up"]);
-    assert!(text(&output).contains("cluster.persistence is \"rdb\", but the data in"), "{}", text(&output));
+    assert!(text(&output).contains("cluster.shards is 4, but the data in"), "{}", text(&output));
 }
 
 #[test]
@@ -122,7 +122,8 @@ fn foreign_keys_are_never_touched() {
     let mut service = Deployment::new("");
     let status = service.up_healthy();
     assert_eq!(service.stop(), Some(0));
-    // a server that has data but no cluster, where a node should be
+    // a server that has data but no cluster, where a node should be, and no record of who was there
+    std::fs::remove_file(service.dir.join("members.json")).unwrap();
     for node in &status.nodes {
         std::fs::remove_file(service.node_dir(node).join("nodes.conf")).unwrap();
     }

@@ -4,11 +4,13 @@
 //! The libraries are installed once, in the versions that `clients/` pins, under the target directory. The same
 //! scripts run against servers without a gateway too, so that a failure tells whose fault it is.
 
+mod libraries;
+
 use evenkeel_gateway::{Gateway, Settings};
+use libraries::{Libraries, scratch};
 use std::fs;
-use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,11 +27,10 @@ const RUNS: [(&str, &[&str]); 10] = [
     ("node_redis.mjs", &["cluster", "2"]),
     ("node_redis.mjs", &["cluster", "3"]),
 ];
-const LONGEST_RUN: Duration = Duration::from_secs(300);
 
 #[test]
 fn client_libraries_work_through_the_gateway() {
-    let libraries = Libraries::installed();
+    let libraries = Libraries::installed("clients");
     let running = start();
     let failures: Vec<String> = RUNS
         .iter()
@@ -46,7 +47,7 @@ fn client_libraries_work_through_the_gateway() {
 
 #[test]
 fn the_same_checks_pass_without_a_gateway() {
-    let libraries = Libraries::installed();
+    let libraries = Libraries::installed("clients");
     let lone = Node::start("lone", &["--cluster-enabled", "no"]);
     let owner = Node::start("owner", &["--cluster-enabled", "yes"]);
     form_cluster(std::slice::from_ref(&owner));
@@ -110,7 +111,7 @@ struct Node {
 impl Node {
     fn start(name: &str, options: &[&str]) -> Self {
         let (port, bus) = (free_port(), free_port());
-        let dir = scratch().join(format!("{name}-{}-{port}", std::process::id()));
+        let dir = scratch("clients").join(format!("{name}-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory for the server");
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--cluster-port", &bus.to_string()])
@@ -159,118 +160,6 @@ fn form_cluster(nodes: &[Node]) {
                 && info.contains(&known))
         });
     }
-}
-
-/// The installed client libraries.
-struct Libraries {
-    python: PathBuf,
-    node_dir: PathBuf,
-}
-
-impl Libraries {
-    /// Installs what is not there yet in the versions that `clients/` asks for.
-    fn installed() -> Self {
-        static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        let _alone = ONE_AT_A_TIME.lock().expect("no install has panicked");
-        let venv = scratch().join("venv");
-        let python = venv.join("bin/python");
-        unless_done(&venv, "requirements.txt", || {
-            let advice = "install Python 3 with its venv module (apt install python3-venv)";
-            succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), advice);
-            let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-            succeed(
-                Command::new(&python).args(install).arg(sources().join("requirements.txt")),
-                "is PyPI reachable?",
-            );
-        });
-        let node_dir = scratch().join("node");
-        unless_done(&node_dir, "package.json", || {
-            fs::create_dir_all(&node_dir).expect("a directory for node modules");
-            fs::copy(sources().join("package.json"), node_dir.join("package.json")).expect("a copy");
-            let install = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"];
-            let advice = "install Node.js 20 or newer with npm (apt install nodejs npm)";
-            succeed(Command::new("npm").args(install).current_dir(&node_dir), advice);
-        });
-        for script in ["checks.mjs", "ioredis.mjs", "node_redis.mjs"] {
-            // Node looks for modules beside the script, not beside the test.
-            fs::copy(sources().join(script), node_dir.join(script)).expect("a copy");
-        }
-        Self { python, node_dir }
-    }
-
-    /// Runs one script to its end; its complaints are the error.
-    fn run(&self, script: &str, address: SocketAddr, arguments: &[&str], target: &str) -> Result<(), String> {
-        let (program, place) = if script.ends_with(".py") {
-            (self.python.as_path(), sources())
-        } else {
-            (Path::new("node"), self.node_dir.clone())
-        };
-        let mut child = Command::new(program)
-            .arg(place.join(script))
-            .args([address.ip().to_string(), address.port().to_string()])
-            .args(arguments)
-            .arg(target)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{script}: {error}"))?;
-        let said = reader(child.stdout.take().expect("piped"));
-        let complained = reader(child.stderr.take().expect("piped"));
-        let deadline = Instant::now() + LONGEST_RUN;
-        let ended = loop {
-            match child.try_wait().map_err(|error| format!("{script}: {error}"))? {
-                Some(status) => break Some(status),
-                None if Instant::now() > deadline => {
-                    child.kill().ok();
-                    child.wait().ok();
-                    break None;
-                }
-                None => std::thread::sleep(Duration::from_millis(50)),
-            }
-        };
-        let output = said.join().expect("a reader") + &complained.join().expect("a reader");
-        print!("{output}");
-        match ended {
-            Some(status) if status.success() => Ok(()),
-            Some(status) => Err(format!("{script} {arguments:?} {target} ({status}):\n{output}")),
-            None => Err(format!("{script} {arguments:?} {target} took over {LONGEST_RUN:?}:\n{output}")),
-        }
-    }
-}
-
-/// Reads a program's output to its end beside it, so that a full pipe does not stop it.
-fn reader(mut output: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        output.read_to_end(&mut bytes).ok();
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-/// Runs `install` unless `dir` was made from the same `list` before.
-fn unless_done(dir: &Path, list: &str, install: impl FnOnce()) {
-    let wanted = fs::read_to_string(sources().join(list)).expect("a list of libraries");
-    let stamp = dir.join("installed");
-    if fs::read_to_string(&stamp).ok().as_ref() == Some(&wanted) {
-        return;
-    }
-    install();
-    fs::write(stamp, wanted).expect("a stamp");
-}
-
-fn succeed(command: &mut Command, advice: &str) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {advice}"));
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed; {advice}\n{said}");
-}
-
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
-}
-
-fn scratch() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients")
 }
 
 fn free_port() -> u16 {

@@ -1,6 +1,7 @@
 //! Messages from thread to thread. Sending wakes the receiver out of its `epoll_wait`.
 
 use crate::gather::Part;
+use evenkeel_core::command::Lexicon;
 use evenkeel_core::proxy::Gather;
 use evenkeel_core::topology::Topology;
 use rustix::event::{EventfdFlags, eventfd};
@@ -11,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) enum Message {
     /// Go by this map.
     Adopt(Arc<Topology>),
+    /// The servers know these commands beside the table's.
+    Learned(Arc<Lexicon>),
     /// Finish what is in flight and end.
     Drain,
     /// Worker `from` wants your part of an answer.

@@ -1,13 +1,15 @@
 //! Watches the cluster: asks every node for its view, each second and at once when a worker meets something that
-//! does not fit, and tells the workers when the map changes.
+//! does not fit, and tells the workers when the map changes. Now and then it asks which commands a node knows, too.
 //!
 //! A node that does not answer is not waited for twice: it counts again once its answer comes.
 
 use crate::Settings;
 use crate::inbox::{Inbox, Message};
+use evenkeel_core::command::Learner;
 use evenkeel_core::resp::{Proto, ReplyScan, Scan, Writer, text};
 use evenkeel_core::topology::{Topology, View, adopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -23,6 +25,10 @@ const PAUSE: Duration = Duration::from_millis(4);
 const PATIENCE: Duration = Duration::from_millis(150);
 /// How long a node may owe an answer before its connection is given up.
 const OVERDUE: Duration = Duration::from_secs(2);
+/// How often a node is asked which commands it knows: a module can be loaded at any time.
+const COMMANDS_PERIOD: Duration = Duration::from_secs(60);
+/// Time between two rounds while a node owes the answer to that.
+const COMMANDS_PAUSE: Duration = Duration::from_millis(50);
 /// Most nodes that are asked, and most bytes of an answer.
 const MAX_NODES: usize = 1024;
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
@@ -56,6 +62,7 @@ impl Watch {
             password: settings.node_password.clone(),
             topology: Arc::new(Topology::empty()),
             nodes: Vec::new(),
+            learner: Learner::default(),
             inboxes,
         };
         let thread = std::thread::Builder::new()
@@ -81,6 +88,7 @@ struct Watcher {
     password: Option<String>,
     topology: Arc<Topology>,
     nodes: Vec<Asked>,
+    learner: Learner,
     inboxes: Vec<Arc<Inbox>>,
 }
 
@@ -93,8 +101,20 @@ struct Asked {
     /// Whether it let a round wait in vain: the next ones do not.
     silent: bool,
     answer: Vec<u8>,
-    /// Answers to pass over (to AUTH) before the one that counts.
-    passes: u32,
+    /// What its next answers are for.
+    owed: VecDeque<Question>,
+    /// When it was last asked for its commands on this connection, and what it answered, until it is heard.
+    commands_asked: Option<Instant>,
+    commands: Option<Vec<u8>>,
+}
+
+/// What a node was asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// To let us in.
+    Auth,
+    Commands,
+    View,
 }
 
 impl Watcher {
@@ -102,7 +122,8 @@ impl Watcher {
         loop {
             self.round();
             std::thread::sleep(PAUSE);
-            match orders.recv_timeout(PERIOD) {
+            let learning = self.nodes.iter().any(|node| node.owed.contains(&Question::Commands));
+            match orders.recv_timeout(if learning { COMMANDS_PAUSE } else { PERIOD }) {
                 Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -131,6 +152,19 @@ impl Watcher {
             self.wait(left);
         }
         self.nodes.iter_mut().for_each(|node| node.silent = node.since.is_some());
+        self.learn();
+    }
+
+    /// Takes in what nodes said of their commands, and tells the workers what is new in it.
+    fn learn(&mut self) {
+        let answers: Vec<Vec<u8>> = self.nodes.iter_mut().filter_map(|node| node.commands.take()).collect();
+        for answer in answers {
+            if let Some(lexicon) = self.learner.hear(&answer) {
+                tracing::info!(commands = ?lexicon.names(), "the servers know commands that the gateway's table lacks");
+                let lexicon = Arc::new(lexicon);
+                self.inboxes.iter().for_each(|inbox| inbox.send(Message::Learned(lexicon.clone())));
+            }
+        }
     }
 
     /// The nodes of the map, and the seeds while it is empty or nobody in it answers.
@@ -151,7 +185,9 @@ impl Watcher {
                     since: None,
                     silent: false,
                     answer: Vec::new(),
-                    passes: 0,
+                    owed: VecDeque::new(),
+                    commands_asked: None,
+                    commands: None,
                 });
             }
         }
@@ -200,10 +236,15 @@ impl Asked {
         if self.stream.is_none() && self.open(password).is_err() {
             return self.close();
         }
-        let mut question = Vec::new();
-        Writer::new(&mut question, Proto::Two).request([b"CLUSTER".as_slice(), b"NODES"].into_iter());
-        self.send(&question);
+        self.question(Question::View, &[b"CLUSTER", b"NODES"]);
         self.since = self.stream.as_ref().map(|_| Instant::now());
+    }
+
+    fn question(&mut self, question: Question, words: &[&[u8]]) {
+        let mut frame = Vec::new();
+        Writer::new(&mut frame, Proto::Two).request(words.iter().copied());
+        self.owed.push_back(question);
+        self.send(&frame);
     }
 
     fn open(&mut self, password: Option<&str>) -> io::Result<()> {
@@ -212,12 +253,8 @@ impl Asked {
         stream.set_nonblocking(true)?;
         self.stream = Some(stream);
         self.answer.clear();
-        self.passes = 0;
         if let Some(password) = password {
-            let mut auth = Vec::new();
-            Writer::new(&mut auth, Proto::Two).request([b"AUTH".as_slice(), password.as_bytes()].into_iter());
-            self.send(&auth);
-            self.passes = 1;
+            self.question(Question::Auth, &[b"AUTH", password.as_bytes()]);
         }
         Ok(())
     }
@@ -243,13 +280,20 @@ impl Asked {
                 }
             };
             let reply: Vec<u8> = self.answer.drain(..len).collect();
-            if self.passes > 0 {
-                self.passes -= 1;
-                continue;
+            match self.owed.pop_front() {
+                Some(Question::Auth) => {}
+                Some(Question::Commands) => self.commands = Some(reply),
+                Some(Question::View) | None => {
+                    self.since = None;
+                    self.silent = false;
+                    let due = self.commands_asked.is_none_or(|asked| asked.elapsed() > COMMANDS_PERIOD);
+                    if due && !self.owed.contains(&Question::Commands) {
+                        self.commands_asked = Some(Instant::now());
+                        self.question(Question::Commands, &[b"COMMAND"]);
+                    }
+                    return self.understand(&reply);
+                }
             }
-            self.since = None;
-            self.silent = false;
-            return self.understand(&reply);
         }
     }
 
@@ -285,5 +329,7 @@ impl Asked {
         self.stream = None;
         self.since = None;
         self.answer.clear();
+        self.owed.clear();
+        self.commands_asked = None;
     }
 }

@@ -451,6 +451,7 @@ impl Worker {
         for message in self.shared.inboxes[self.place].take() {
             match message {
                 Message::Adopt(topology) => self.proxy.adopt(topology),
+                Message::Learned(lexicon) => self.proxy.learned(lexicon),
                 Message::Ask { from, what, token } => {
                     let part = Part::of(&mut self.proxy, &what);
                     self.shared.inboxes[from].send(Message::Told { token, part });

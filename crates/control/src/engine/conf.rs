@@ -81,15 +81,6 @@ pub(super) fn conf(cluster: &Cluster, program: &str, port: u16, dir: &Path, pass
     text
 }
 
-/// The text of a node's file of users: those that it has written there itself, and `default`, as whom evenkeel itself, its
-/// gateways and the other nodes log in.
-pub(super) fn users(before: &str, password: &str) -> String {
-    let mut text = format!("user default on >{password} ~* &* +@all\n");
-    let others = before.lines().filter(|line| !line.starts_with("user default ") && !line.trim().is_empty());
-    others.for_each(|line| drop(writeln!(text, "{line}")));
-    text
-}
-
 /// How the settings in one file differ from those in another.
 pub(super) fn differences(running: &str, wanted: &str) -> Settings {
     let line = |text: &str, start: &str| {
@@ -129,6 +120,15 @@ pub(super) fn persistence(text: &str) -> Option<Persistence> {
     }
 }
 
+/// The text of a node's file of users: those that it has written there itself, and `default`, as whom evenkeel itself, its
+/// gateways and the other nodes log in.
+pub(super) fn users(before: &str, password: &str) -> String {
+    let mut text = format!("user default on >{password} ~* &* +@all\n");
+    let others = before.lines().filter(|line| !line.starts_with("user default ") && !line.trim().is_empty());
+    others.for_each(|line| drop(writeln!(text, "{line}")));
+    text
+}
+
 /// A value in quotes as the server's configuration reader takes them.
 fn quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
@@ -157,16 +157,6 @@ mod tests {
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         }
     }
-
-    #[test]
-    fn a_node_keeps_its_users_and_default_is_ours() {
-        assert_eq!(users("", "secret"), "user default on >secret ~* &* +@all\n");
-        assert_eq!(
-            users("user alice on #ab ~* +get\nuser default on nopass\n\n", "secret"),
-            "user default on >secret ~* &* +@all\nuser alice on #ab ~* +get\n"
-        );
-    }
-
     #[test]
     fn differences_are_set_in_place_where_the_server_can() {
         let text = |cluster: &Cluster, program: &str| conf(cluster, program, 7001, Path::new("/a"), "secret");
@@ -193,5 +183,14 @@ mod tests {
         let moved = now.replace("port 7001", "port 7002");
         assert_eq!(differences(&now, &moved), Settings::Fixed("another port".to_owned()));
         assert_eq!((persistence(&now), persistence("port 1")), (Some(Persistence::Aof), None));
+    }
+
+    #[test]
+    fn a_node_keeps_its_users_and_default_is_ours() {
+        assert_eq!(users("", "secret"), "user default on >secret ~* &* +@all\n");
+        assert_eq!(
+            users("user alice on #ab ~* +get\nuser default on nopass\n\n", "secret"),
+            "user default on >secret ~* &* +@all\nuser alice on #ab ~* +get\n"
+        );
     }
 }

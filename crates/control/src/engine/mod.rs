@@ -3,6 +3,7 @@
 //! Owns the one trait of the house and the error of an engine. Never knows why a server is started or stopped.
 
 mod conf;
+mod identity;
 mod kin;
 mod process;
 mod spawn;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use evenkeel_core::plan::{Disk, NodeName, Process, Settings};
+use evenkeel_core::plan::{Disk, NodeName, Observed, Process, Settings};
 use tokio::sync::Notify;
 
 pub use process::{Lifetime, ProcessEngine, stop_leftovers};
@@ -35,6 +36,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Takes note that a running server was given the settings that it lacked.
     fn configured(&self, node: &NodeName) -> Result<(), EngineError>;
+
+    /// Writes down who a dead node is, from the record.
+    fn identify(&self, node: &NodeName) -> Result<(), EngineError>;
+
+    /// Puts on record who is who, at a moment when all is well.
+    fn note(&self, observed: &Observed);
 
     /// Moves the data of a dead node's server out of the way, in place of what was set aside before.
     fn set_aside(&self, node: &NodeName) -> Result<(), EngineError>;
@@ -82,6 +89,19 @@ pub enum EngineError {
         /// The node.
         node: NodeName,
         /// The port: the node's own, or its bus.
+        port: u16,
+    },
+    /// It runs, but not where it should.
+    #[error(
+        "{node} runs with process id {pid} on port {port}: ports can be changed only while no server runs, stop them \
+         first (`evenkeel down`)"
+    )]
+    Elsewhere {
+        /// The node.
+        node: NodeName,
+        /// Its process.
+        pid: u32,
+        /// Its port.
         port: u16,
     },
     /// The file in which the server keeps its identity cannot be understood.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -14,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::config::{Cluster, Persistence};
-use evenkeel_core::plan::{Desired, Disk, NodeName, Own, Peer, Process, Settings, parse_view};
+use evenkeel_core::plan::{Desired, Disk, NodeName, Observed, Process, Settings};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
 use super::conf::{BUS, USERS, conf, differences, persistence, users};
+use super::identity::{self, Record};
 use super::kin::{self, PidFd};
 use super::spawn::{Spawner, end_with_us};
 use super::{Body, Engine, EngineError};
@@ -54,6 +56,8 @@ pub struct ProcessEngine {
     spawner: Spawner,
     nudge: Arc<Notify>,
     nodes: Arc<Mutex<BTreeMap<NodeName, Place>>>,
+    record: Mutex<Record>,
+    desired: Desired,
 }
 
 /// A node on this machine.
@@ -93,10 +97,17 @@ impl ProcessEngine {
             spawner,
             nudge: Arc::new(Notify::new()),
             nodes: Arc::default(),
+            record: Mutex::new(Record::open(home.dir().join("members.json"))),
+            desired: desired.clone(),
         };
         for wanted in &desired.nodes {
             let (dir, port) = (home.node_dir(&wanted.name), wanted.addr.port());
             let kin = kin::find(&dir.join("redis.conf"), &dir);
+            if let (Some((pid, _)), Some(then)) = (&kin, ran_at(&dir))
+                && then != port
+            {
+                return Err(EngineError::Elsewhere { node: wanted.name.clone(), pid: *pid, port: then });
+            }
             let place = Place {
                 port,
                 conf: fs::read_to_string(dir.join("redis.conf")).unwrap_or_default(),
@@ -114,6 +125,15 @@ impl ProcessEngine {
                 engine.watch(&wanted.name, pid, handle, None);
             }
         }
+        let idle: Vec<(SocketAddr, PathBuf)> = {
+            let nodes = lock(&engine.nodes);
+            let places =
+                desired.nodes.iter().filter_map(|wanted| Some((wanted.addr, nodes.get(&wanted.name)?)));
+            let idle = places.filter(|(_, place)| place.handle.is_none());
+            idle.map(|(addr, place)| (addr, place.dir.clone())).collect()
+        };
+        let idle: Vec<(SocketAddr, &Path)> = idle.iter().map(|(addr, dir)| (*addr, dir.as_path())).collect();
+        identity::readdress(&idle).map_err(|source| system("write the nodes' addresses", source))?;
         Ok(engine)
     }
 
@@ -167,7 +187,24 @@ impl ProcessEngine {
     /// data; what is asked for is set once it runs.
     fn lies(&self, dir: &Path) -> Persistence {
         let text = fs::read_to_string(dir.join("redis.conf")).unwrap_or_default();
-        persistence(&text).filter(|before| keeps(*before, dir)).unwrap_or(self.cluster.persistence)
+        persistence(&text).filter(|before| has_data(*before, dir)).unwrap_or(self.cluster.persistence)
+    }
+
+    /// What a node's disk holds, beside what it should hold.
+    fn disk(&self, node: &NodeName, place: &Place) -> Disk {
+        if place.handle.is_some() {
+            return Disk::Kept;
+        }
+        let dir = &place.dir;
+        let data = has_data(self.lies(dir), dir);
+        let known = lock(&self.record).of(node).map(|member| member.kept);
+        match (data && identity::is_there(dir), known) {
+            (true, _) if place.crashes >= IN_VAIN => Disk::Unreadable,
+            (true, _) => Disk::Kept,
+            (false, Some(_)) if data => Disk::Nameless,
+            (false, Some(true)) => Disk::Lost,
+            (false, Some(false) | None) => Disk::Blank,
+        }
     }
 
     async fn launch(&self, node: &NodeName, port: u16, dir: &Path) -> Result<(), EngineError> {
@@ -179,14 +216,14 @@ impl ProcessEngine {
             return Err(EngineError::Runs { node: node.clone(), pid });
         }
         check_port(node, port)?;
-        check_identity(node, dir)?;
+        identity::check(node, dir)?;
         let text = self.conf(port, dir, self.lies(dir));
         let written = write_whole(&file, text.as_bytes(), 0o600);
         written.map_err(|source| system(format!("write {}", file.display()), source))?;
-        write_users(&dir.join(USERS), &self.password)?;
         if let Some(place) = lock(&self.nodes).get_mut(node) {
             place.conf = text;
         }
+        write_users(&dir.join(USERS), &self.password)?;
         let log = log(&dir.join("server.log"))?;
         let twin = log.try_clone().map_err(|source| system("write the server's log", source))?;
         let mut command = Command::new(&self.server.program);
@@ -208,19 +245,14 @@ impl ProcessEngine {
 
 impl Engine for ProcessEngine {
     fn bodies(&self) -> BTreeMap<NodeName, Body> {
-        let body = |place: &Place| {
-            let kept = place.handle.is_some() || keeps(self.lies(&place.dir), &place.dir);
-            let disk = match (kept, place.crashes >= IN_VAIN) {
-                (false, _) => Disk::Blank,
-                (true, true) => Disk::Unreadable,
-                (true, false) => Disk::Kept,
-            };
+        let body = |name: &NodeName, place: &Place| {
+            let disk = self.disk(name, place);
             let wanted = self.conf(place.port, &place.dir, self.cluster.persistence);
             let settings =
                 if place.handle.is_some() { differences(&place.conf, &wanted) } else { Settings::InForce };
             Body { process: place.process.clone(), disk, started_at: place.started_at, settings }
         };
-        lock(&self.nodes).iter().map(|(node, place)| (node.clone(), body(place))).collect()
+        lock(&self.nodes).iter().map(|(node, place)| (node.clone(), body(node, place))).collect()
     }
 
     fn nudge(&self) -> Arc<Notify> {
@@ -271,7 +303,7 @@ impl Engine for ProcessEngine {
         let place = nodes.get_mut(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
         let wanted = self.cluster.persistence;
         // until its first append-only file is whole, a server that dies must be started from its snapshot
-        if wanted == Persistence::Aof && !keeps(wanted, &place.dir) {
+        if wanted == Persistence::Aof && !has_data(wanted, &place.dir) {
             return Ok(());
         }
         let (text, file) = (self.conf(place.port, &place.dir, wanted), place.dir.join("redis.conf"));
@@ -279,6 +311,27 @@ impl Engine for ProcessEngine {
         written.map_err(|source| system(format!("write {}", file.display()), source))?;
         place.conf = text;
         Ok(())
+    }
+
+    fn identify(&self, node: &NodeName) -> Result<(), EngineError> {
+        let dir = match lock(&self.nodes).get(node) {
+            Some(place) if place.handle.is_none() => place.dir.clone(),
+            Some(_) => return Ok(()),
+            None => return Err(EngineError::Unknown(node.clone())),
+        };
+        let restored = lock(&self.record).restore(node, &dir, &self.desired);
+        restored.map_err(|source| system(format!("restore the identity of {node}"), source))
+    }
+
+    fn note(&self, observed: &Observed) {
+        let kept: Vec<NodeName> = {
+            let nodes = lock(&self.nodes);
+            let kept = nodes.iter().filter(|(_, place)| has_data(self.lies(&place.dir), &place.dir));
+            kept.map(|(node, _)| node.clone()).collect()
+        };
+        if let Err(error) = lock(&self.record).note(observed, &|node| kept.contains(node)) {
+            tracing::warn!("the record of who is who cannot be written: {error}");
+        }
     }
 
     fn set_aside(&self, node: &NodeName) -> Result<(), EngineError> {
@@ -354,14 +407,20 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a server that is started in this directory has its identity and its data.
-fn keeps(persistence: Persistence, dir: &Path) -> bool {
+/// Whether a directory holds data in this form.
+fn has_data(persistence: Persistence, dir: &Path) -> bool {
     let data = match persistence {
         Persistence::None => return false,
         Persistence::Rdb => "dump.rdb",
         Persistence::Aof => "appendonlydir/appendonly.aof.manifest",
     };
-    ["nodes.conf", data].iter().all(|file| dir.join(file).metadata().is_ok_and(|meta| meta.len() > 0))
+    dir.join(data).metadata().is_ok_and(|meta| meta.len() > 0)
+}
+
+/// The port that a node was given when it was started last.
+fn ran_at(dir: &Path) -> Option<u16> {
+    let text = fs::read_to_string(dir.join("redis.conf")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("port ")?.parse().ok())
 }
 
 fn check_port(node: &NodeName, port: u16) -> Result<(), EngineError> {
@@ -369,27 +428,6 @@ fn check_port(node: &NodeName, port: u16) -> Result<(), EngineError> {
         None => Ok(()),
         Some(port) => Err(EngineError::PortTaken { node: node.clone(), port }),
     }
-}
-
-/// Refuses a `nodes.conf` that the server could not read; none, or an empty one, is a new node's.
-fn check_identity(node: &NodeName, dir: &Path) -> Result<(), EngineError> {
-    let file = dir.join("nodes.conf");
-    let text = match fs::read(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(system(format!("read {}", file.display()), source)),
-    };
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("vars ")).collect();
-    let selves = |peers: Vec<Peer>| peers.iter().filter(|peer| peer.own == Own::Myself).count();
-    let what = match parse_view(&lines.join("\n")).map(selves) {
-        Ok(1) => return Ok(()),
-        Ok(_) if text.is_empty() => return Ok(()),
-        Ok(selves) => format!("{selves} of its lines are about the node itself, expected one"),
-        Err(error) => error.to_string(),
-    };
-    let (file, dir) = (file.display().to_string(), dir.display().to_string());
-    Err(EngineError::Damaged { file, what, dir, node: node.clone() })
 }
 
 /// Gives a node's file of users the password that is in force.

@@ -1,14 +1,17 @@
 //! What the gateway knows about each command: arity, where its keys are, what it may do, how it is routed.
 //!
 //! `table` holds one row a command, `lookup` finds a row by name, `keys` finds the keys among the arguments of a
-//! call. Nothing here routes or replies: those who call it do, by what the row says.
+//! call, `learned` makes rows of what servers say of commands that the table lacks. Nothing here routes or replies: those who call it do, by what the row says.
 
 mod keys;
+mod learned;
 mod lookup;
+mod refusals;
 mod table;
 
 pub use crate::resp::{Args, Span};
 pub use keys::{KeyIter, KeysError, block_option, keys};
+pub use learned::{Learner, Lexicon};
 pub use lookup::{Lookup, is_container, lookup};
 pub use table::TABLE;
 
@@ -172,11 +175,13 @@ pub enum Fold {
     Sum,
     /// The smallest integer (LASTSAVE).
     Least,
+    /// The largest integer.
+    Greatest,
     /// +OK when all say so; the first error otherwise (FLUSHALL, SCRIPT FLUSH).
     AllOk,
     /// Arrays one after the other (KEYS).
     Concat,
-    /// Arrays of 0/1 joined by a logical and (SCRIPT EXISTS).
+    /// Arrays of 0/1, or one of them, joined by a logical and (SCRIPT EXISTS).
     And,
     /// All say the same; the first is passed on, an error wins (SCRIPT LOAD, FUNCTION LOAD).
     Same,

@@ -9,6 +9,7 @@ use super::Scope::{Aside, Nodes, Primaries};
 use super::Treat::{
     AnyPrimary, Blocking, Channel, Confirm, Every, Here, Later, Refused, Scan, Settings, Slot, SlotNumber,
 };
+use super::refusals::{ASKING, DEBUG, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY};
 use super::{Access, Command, CommandId, CountRule, Dest, Fold, Keys, Local, Split, Timeout, Treat};
 
 const NONE: Keys = Keys::None;
@@ -24,24 +25,6 @@ const PAIRS: Keys = range(1, -1, 2);
 const SECOND: Keys = range(2, 2, 1);
 /// EVAL and its kin: the number of keys stands after the script.
 const SCRIPT: Keys = counted(2, 1, Dest::Absent, CountRule::Script);
-
-const SHUTDOWN: &str = "SHUTDOWN is not available through the gateway: stop the whole service with `evenkeel down`, or one node with \
-     EVENKEEL NODE <node> SHUTDOWN (EVENKEEL NODES lists them)";
-const DEBUG: &str = "this DEBUG subcommand is not available through the gateway: send it to one node with EVENKEEL NODE \
-                     <node> DEBUG … (EVENKEEL NODES lists them)";
-const TOPOLOGY: &str = "the topology is not changed through the gateway: evenkeel forms, heals and scales the cluster \
-                        itself (see `evenkeel status`); to send this to one node use EVENKEEL NODE <node> <command …> \
-                        (EVENKEEL NODES lists them)";
-const ASKING: &str =
-    "ASKING is not needed here: the gateway follows redirections itself, send the command alone";
-const REPLICATION: &str = "the gateway is not a primary to replicate from: connect to a node itself (`evenkeel \
-                           status` lists them)";
-const MODULES: &str = "modules are not loaded through the gateway: name them in the configuration of the nodes, so that \
-                       every node loads the same, or use EVENKEEL NODE <node> MODULE … on each of them";
-const SCRIPT_DEBUG: &str = "SCRIPT DEBUG is not available through the gateway: debug the script on a server of your \
-                            own with `redis-cli --ldb`";
-const MOVE: &str = "MOVE is not allowed in cluster mode";
-const SWAPDB: &str = "SWAPDB is not allowed in cluster mode";
 
 /// The table; a command's place in it is its id.
 pub static TABLE: [Command; ROWS.len()] = numbered();

@@ -13,6 +13,7 @@
 //!                ├─ the disk holds the data ─────────────────────► start in place; if that fails and fails,
 //!                │                                                 promote a replica with what its own disk held
 //!                ├─ a replica that was not in sync ──────────────► promote: old data is better than none
+//!                ├─ nothing, and its disk should hold data ──────► ask a person; start empty once that is accepted
 //!                └─ nothing ─────────────────────────────────────► start in place
 //! ```
 
@@ -37,6 +38,11 @@ const PAUSES: (u64, u64) = (500, 30_000);
 pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
     end_hung(picture, plan);
     for (wanted, seen) in picture.nodes().filter(|(_, seen)| seen.is_dead()) {
+        if seen.disk == Disk::Nameless {
+            let because = "its directory holds its data, but not who it is: that is on record";
+            plan.step(Step::Identify { node: wanted.name.clone() }, because);
+            continue;
+        }
         match picture.standing(wanted.addr, None) {
             Standing::Owner { id, slots } => {
                 replace(picture, plan, &Lost { wanted, seen, id: &id, slots: &slots });
@@ -89,21 +95,75 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
         (Some((Holds::FromDisk, _, replica, facts)), _) if !kept || seen.failures() >= IN_VAIN => {
             promote(picture, plan, lost, replica, facts);
         }
-        (Some((Holds::OldData, _, replica, facts)), _) if !kept => promote(picture, plan, lost, replica, facts),
+        (Some((Holds::OldData, _, replica, facts)), _) if !kept => {
+            promote(picture, plan, lost, replica, facts);
+        }
         (Some((Holds::Nothing, _, replica, facts)), _) if !seen.is_dead() => {
             promote(picture, plan, lost, replica, facts);
         }
-        _ if !seen.is_dead() => plan.wait(
-            &wanted.name,
-            format!(
-                "slots {slots} belonged to {id}, whose directory is gone, and it has no replica: put nodes.conf and \
-                 the data back into the directory of {} and start again",
-                wanted.name
-            ),
-        ),
+        _ if !seen.is_dead() => abandon(picture, plan, lost),
+        (None | Some((Holds::Nothing, ..)), _) if is_lost(seen) => start_empty(picture, plan, lost),
         (Some(_), _) => start(picture, plan, wanted, seen, "no replica has all of its data"),
         (None, _) => start(picture, plan, wanted, seen, "it has no replica that could take over"),
     }
+}
+
+/// Data that was on a disk is not there, or cannot be read, however often it was tried.
+fn is_lost(seen: &Seen) -> bool {
+    match seen.disk {
+        Disk::Lost => true,
+        Disk::Unreadable => seen.failures() >= IN_VAIN,
+        Disk::Kept | Disk::Nameless | Disk::Blank => false,
+    }
+}
+
+/// Asks a person, or goes on without the data where that was accepted.
+fn start_empty(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
+    let Lost { wanted, seen, slots, .. } = *lost;
+    let name = &wanted.name;
+    match (picture.accepted(name), seen.disk) {
+        (None, disk) => {
+            ask(plan, name, &format!("slots {slots}"));
+            if disk == Disk::Unreadable {
+                // whatever keeps it from being read may pass, such as a disk that is full
+                start(picture, plan, wanted, seen, "no other node has its data");
+            }
+        }
+        (Some(order), Disk::Unreadable) => {
+            let because = format!("order {order}: its data cannot be read and is given up");
+            plan.step(Step::SetAside { node: name.clone() }, because);
+        }
+        (Some(order), Disk::Lost | Disk::Kept | Disk::Nameless | Disk::Blank) => {
+            start(picture, plan, wanted, seen, &format!("order {order}: what it held is given up"));
+        }
+    }
+}
+
+/// Its address answers with another id, so its directory is gone: the others forget it, where that was accepted.
+fn abandon(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
+    let Lost { wanted, id, slots, .. } = *lost;
+    let Some(order) = picture.accepted(&wanted.name) else {
+        return ask(plan, &wanted.name, &format!("slots {slots}, which belonged to {id},"));
+    };
+    for (viewer, facts) in picture.answering().filter(|(_, facts)| facts.line(id).is_some()) {
+        let copies = matches!(&facts.duty, Duty::Replica { of, .. } if of == id);
+        if !copies {
+            let because = format!("order {order}: slots {slots} of {id} are given up");
+            plan.step(Step::Forget { node: viewer.name.clone(), id: id.clone() }, because);
+        }
+    }
+}
+
+/// A choice that would lose data is a person's.
+fn ask(plan: &mut Plan, name: &NodeName, what: &str) {
+    plan.wait(
+        name,
+        format!(
+            "the data of {what} is gone: it is neither on the disk of {name} nor on any other; put its directory back, or \
+             go on without the data: `evenkeel accept-loss {name}`"
+        ),
+    );
+    plan.losses.push(name.clone());
 }
 
 /// A replica that may hold the data and cannot be asked now: it is silent, or, where the primary's own disk has
@@ -246,7 +306,7 @@ fn rejoin(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) 
                 seen.how()
             ),
         ),
-        (Disk::Unreadable | Disk::Kept | Disk::Blank, _) => {
+        (Disk::Unreadable | Disk::Kept | Disk::Nameless | Disk::Lost | Disk::Blank, _) => {
             start(picture, plan, wanted, seen, "its slots, if any, are served elsewhere");
         }
     }
@@ -267,6 +327,9 @@ fn start_unknown(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: 
         if let (false, Some((first, _))) = (kept, picture.nodes().find(|(_, other)| knows(other))) {
             let because = format!("its directory is empty; {} is started first and may know why", first.name);
             return plan.wait(&wanted.name, because);
+        }
+        if seen.disk == Disk::Lost && picture.accepted(&wanted.name).is_none() {
+            return ask(plan, &wanted.name, "this node");
         }
     }
     start(picture, plan, wanted, seen, "no running node knows it");

@@ -158,7 +158,11 @@ pub enum Disk {
     Kept,
     /// Files are there, but the server ended again and again over them without ever answering.
     Unreadable,
-    /// Not both: it would come back empty, and whoever copies it would throw the data away.
+    /// Its data without its identity, which is on record: with that it can be started in place.
+    Nameless,
+    /// Nothing, though the record says that it kept data: a person may be able to put that back.
+    Lost,
+    /// Nothing that would have to be there: it would come back empty, and whoever copies it would throw the data away.
     Blank,
 }
 
@@ -309,6 +313,11 @@ pub enum Step {
         /// Which.
         node: NodeName,
     },
+    /// Write down who a node is, from the record, where its own file is gone.
+    Identify {
+        /// Which.
+        node: NodeName,
+    },
     /// Make a replica the primary of its shard.
     Promote {
         /// The replica.
@@ -383,14 +392,15 @@ pub fn plan(desired: &Desired, observed: &Observed, now: u64) -> Plan {
 }
 
 impl Desired {
-    /// What a configuration asks for, with every node on this machine.
-    pub fn of(config: &Config) -> Desired {
-        let node = |port: u16| Wanted {
-            name: NodeName(format!("node-{port}")),
+    /// What a configuration asks for, with every node on this machine. Nodes are named by the port that they had at
+    /// first: the first of them had `named_from`.
+    pub fn of(config: &Config, named_from: u16) -> Desired {
+        let node = |(port, named): (u16, u16)| Wanted {
+            name: NodeName(format!("node-{named}")),
             addr: SocketAddr::from(([127, 0, 0, 1], port)),
         };
         Desired {
-            nodes: config.ports().map(node).collect(),
+            nodes: config.ports().zip(named_from..).map(node).collect(),
             shards: config.cluster.shards.into(),
             replicas: config.cluster.replicas.into(),
             node_timeout: config.cluster.node_timeout,
@@ -425,6 +435,7 @@ impl Step {
             | Step::Configure { node, .. }
             | Step::Switch { node, .. }
             | Step::SetAside { node }
+            | Step::Identify { node }
             | Step::Promote { node, .. }
             | Step::Forget { node, .. }
             | Step::SetEpoch { node, .. }
@@ -453,6 +464,7 @@ impl fmt::Display for Step {
             }
             Step::Switch { from, .. } => write!(out, "take over from {from}"),
             Step::SetAside { .. } => out.write_str("set its data aside"),
+            Step::Identify { .. } => out.write_str("restore its identity"),
             Step::Promote { by: Promotion::Takeover, .. } => out.write_str("promote by takeover"),
             Step::Promote { by: Promotion::Force, .. } => out.write_str("promote by election"),
             Step::Forget { id, .. } => write!(out, "forget {id}"),

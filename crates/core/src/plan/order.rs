@@ -32,7 +32,7 @@ pub enum Request {
     },
     /// Go on without the data of a node that nobody has any more.
     AcceptLoss {
-        /// The node.
+        /// The node, or `all` whose data is lost.
         node: String,
     },
 }
@@ -64,10 +64,10 @@ pub enum What {
         /// The nodes.
         nodes: Vec<NodeName>,
     },
-    /// This node may start empty.
+    /// These nodes may start empty.
     AcceptLoss {
-        /// The node.
-        node: NodeName,
+        /// The nodes.
+        nodes: Vec<NodeName>,
     },
 }
 
@@ -92,11 +92,14 @@ pub fn admit(desired: &Desired, observed: &Observed, request: &Request, now: u64
         Request::Failover { target } => failover(&picture, target),
         Request::Restart { target } => restart(&picture, target),
         Request::AcceptLoss { node } => {
-            let node = named(desired, node)?.name.clone();
-            if plan(desired, observed, now).losses.contains(&node) {
-                Ok(What::AcceptLoss { node })
-            } else {
-                Err(format!("nothing that {node} held is known to be lost: there is nothing to accept"))
+            let mut nodes = plan(desired, observed, now).losses;
+            if node != "all" {
+                let name = &named(desired, node)?.name;
+                nodes.retain(|lost| lost == name);
+            }
+            match nodes.is_empty() {
+                true => Err(format!("no data of {node} is known to be lost: there is nothing to accept")),
+                false => Ok(What::AcceptLoss { nodes }),
             }
         }
     }
@@ -119,12 +122,15 @@ pub fn progress(desired: &Desired, observed: &Observed, order: &Order, now: u64)
                 Progress::Open
             }
         }
-        What::AcceptLoss { node } => {
-            let answers = observed.nodes.get(node).is_some_and(|seen| seen.facts().is_some());
-            match (answers && judge(desired, observed).serves_all(), age > ACCEPTED) {
-                (true, _) => Progress::Done(format!("{node} has started empty, and every slot is served")),
+        What::AcceptLoss { nodes } => {
+            let answers =
+                |name: &NodeName| observed.nodes.get(name).is_some_and(|seen| seen.facts().is_some());
+            match (nodes.iter().all(answers) && judge(desired, observed).serves_all(), age > ACCEPTED) {
+                (true, _) => {
+                    Progress::Done("every slot is served again, by nodes that have started empty".to_owned())
+                }
                 (false, true) => {
-                    Progress::Failed(format!("{node} has not started within {} s", ACCEPTED / 1_000))
+                    Progress::Failed(format!("not every slot is served after {} s", ACCEPTED / 1_000))
                 }
                 (false, false) => Progress::Open,
             }

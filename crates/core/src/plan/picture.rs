@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    Answer, Desired, Duty, Facts, NodeId, Observed, Own, Peer, PeerRole, Process, Seen, Slots, Wanted,
+    Answer, Desired, Duty, Facts, NodeId, NodeName, Observed, Order, Own, Peer, PeerRole, Process, Seen,
+    Slots, Wanted, What,
 };
 
 pub(super) struct Picture<'a> {
@@ -110,6 +111,13 @@ impl<'a> Picture<'a> {
     /// The wanted node at an address.
     pub(super) fn at(&self, addr: SocketAddr) -> Option<(&'a Wanted, &'a Seen)> {
         self.nodes().find(|(wanted, _)| wanted.addr == addr)
+    }
+
+    /// The order by which the loss of a node's data was accepted.
+    pub(super) fn accepted(&self, node: &NodeName) -> Option<u64> {
+        let accepts =
+            |order: &&Order| matches!(&order.what, What::AcceptLoss { nodes } if nodes.contains(node));
+        self.desired.orders.iter().find(accepts).map(|order| order.id)
     }
 
     /// Its place in the list of wanted nodes.

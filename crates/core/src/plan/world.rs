@@ -41,6 +41,8 @@ struct Model {
     data: u64,
     disk: u64,
     blank: bool,
+    /// Its id before it lost its directory.
+    formerly: Option<u64>,
     unreadable: bool,
     offset: u64,
     link_down: Option<u64>,
@@ -57,6 +59,10 @@ struct World {
     began: u64,
     random: u64,
     next_id: u64,
+    /// Whether all was well once: from then on it is on record who kept data.
+    recorded: bool,
+    /// Since when somebody is asked about a loss.
+    asked: u64,
     log: Vec<String>,
     seed: u64,
 }
@@ -86,6 +92,7 @@ impl World {
             data: 0,
             disk: 0,
             blank: true,
+            formerly: None,
             unreadable: false,
             offset: 0,
             link_down: None,
@@ -101,6 +108,8 @@ impl World {
             began: 1_000_000,
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             next_id: 1_000,
+            recorded: false,
+            asked: 0,
             log: Vec::new(),
             seed,
         }
@@ -146,6 +155,7 @@ impl World {
             };
             let fails = matches!(node.process, Process::Exited { failures: 3.., .. });
             let disk = match (node.blank || self.persistence == Persistence::None, node.unreadable && fails) {
+                (true, _) if self.recorded && self.persistence != Persistence::None => Disk::Lost,
                 (true, _) => Disk::Blank,
                 (false, true) => Disk::Unreadable,
                 (false, false) => Disk::Kept,
@@ -214,6 +224,14 @@ impl World {
         self.follow_orders();
         let plan = plan(&self.desired, &self.observe(), self.now);
         let idle = plan.steps.is_empty() && self.desired.orders.is_empty();
+        self.recorded |= idle && self.quiet();
+        match plan.losses.is_empty() {
+            true => self.asked = self.now,
+            false if self.now > self.asked + 10_000 && self.desired.orders.is_empty() => {
+                self.accept(&plan.losses);
+            }
+            false => {}
+        }
         for planned in plan.steps {
             self.say(format!("{} {}: {}", planned.step.node(), planned.step, planned.because));
             if self.below(20) > 0 {
@@ -237,6 +255,20 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A person gives data up, which nobody may have then.
+    fn accept(&mut self, losses: &[NodeName]) {
+        for lost in losses.iter().map(|lost| self.at(lost)) {
+            let ids = [Some(self.nodes[lost].id), self.nodes[lost].formerly];
+            let copy = (0..self.nodes.len()).find(|at| {
+                let node = &self.nodes[*at];
+                let data = if self.up(*at) { node.data } else { node.disk };
+                *at != lost && data > 0 && !node.unreadable && ids.contains(&self.own(*at).of)
+            });
+            self.check(copy.is_none(), &format!("n{lost:02} is given up, but {copy:?} has its data"));
+        }
+        self.order(&Request::AcceptLoss { node: "all".to_owned() });
     }
 
     fn order(&mut self, request: &Request) {
@@ -436,7 +468,7 @@ impl World {
                 self.order(&Request::Restart { target });
             }
             14 | 15 => self.order(&Request::Failover { target: format!("n{at:02}") }),
-            _ if self.desired.replicas > 0 && self.quiet() => {
+            _ if self.quiet() => {
                 if self.below(3) == 0 {
                     (0..self.nodes.len()).for_each(|at| self.kill(at));
                 }
@@ -444,6 +476,7 @@ impl World {
                 self.say(format!("n{at:02} loses its directory"));
                 self.next_id += 1;
                 let id = self.next_id;
+                self.nodes[at].formerly = Some(self.nodes[at].id);
                 self.nodes[at].id = id;
                 self.nodes[at].view =
                     BTreeMap::from([(id, Known { at, of: None, epoch: 0, slots: Slots::none() })]);

@@ -74,6 +74,11 @@ impl Proxy {
         if args.len() < 4 {
             return self.refuse(id, &ErrorReply::Arity("evenkeel|node"));
         }
+        // To whoever has the gateway's own password; a user's rules may forbid what a single node can be told.
+        let trunk = self.sessions.get(id).map(|session| session.trunk);
+        if trunk.is_some_and(|trunk| self.login_of(trunk).is_some()) {
+            return self.refuse(id, &ErrorReply::NoPermCommand("evenkeel|node"));
+        }
         let node = match find(self.topology.nodes(), args.get(2)) {
             Ok(node) => node,
             Err(error) => return self.refuse(id, &error),

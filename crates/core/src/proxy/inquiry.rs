@@ -107,6 +107,7 @@ impl Proxy {
             | Work::Errand { .. }
             | Work::Block(_)
             | Work::Greeting
+            | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body

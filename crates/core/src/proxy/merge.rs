@@ -4,7 +4,7 @@ use super::fold::{Fan, is_error, sum, weights};
 use super::pipe::Resend;
 use super::scan::Walk;
 use super::session::End;
-use super::{MergeId, Proxy, SessionId};
+use super::{MergeId, PipeId, Proxy, SessionId};
 use crate::command::Fold;
 use crate::metric::Metric;
 use crate::resp::{Elements, ErrorReply, Proto, Writer, text};
@@ -23,7 +23,7 @@ pub(super) enum Policy {
     /// The reply of one node, as it is.
     Alone,
     /// SCAN: one part after the other.
-    Walk(Walk),
+    Walk(Box<Walk>),
 }
 
 /// A request that went to several nodes.
@@ -68,12 +68,20 @@ impl Merge {
 }
 
 impl Proxy {
-    /// A part's reply is here.
+    /// A part's reply came on this pipe.
+    pub(super) fn part_came(&mut self, pipe: PipeId, id: MergeId, part: u32, reply: &[u8]) {
+        match self.merges.get(id).map(|merge| &merge.policy) {
+            Some(Policy::Walk(_)) => self.walked(id, Some(pipe), part, reply),
+            _ => self.merge_part(id, part, reply),
+        }
+    }
+
+    /// A part's reply is here, or the error that takes its place.
     pub(super) fn merge_part(&mut self, id: MergeId, part: u32, reply: &[u8]) {
         let limit = self.settings.merged;
         let Some(merge) = self.merges.get_mut(id) else { return };
         if let Policy::Walk(_) = merge.policy {
-            return self.walked(id, reply);
+            return self.walked(id, None, part, reply);
         }
         if merge.parts[part as usize].is_some() {
             return;

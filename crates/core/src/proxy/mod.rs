@@ -52,6 +52,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+use crate::command::Lexicon;
 use crate::metric::{BUCKETS, COUNT, Metric};
 use crate::resp::{Proto, Span};
 use crate::topology::Topology;
@@ -193,6 +194,8 @@ pub struct Proxy {
     park: Park,
     strays: Strays,
     topology: Arc<Topology>,
+    /// Commands that the table lacks.
+    lexicon: Arc<Lexicon>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
     epoch: u32,
     /// Addresses of the nodes that own slots.
@@ -248,6 +251,7 @@ impl Proxy {
             merging: 0,
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
+            lexicon: Arc::default(),
             epoch: 0,
             primaries: Vec::new(),
             base: [Proto::Two, Proto::Three]
@@ -310,6 +314,11 @@ impl Proxy {
     /// The map in use.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// From now on these commands are known beside the table's.
+    pub fn learned(&mut self, lexicon: Arc<Lexicon>) {
+        self.lexicon = lexicon;
     }
 
     /// What the shell must do; empties the list.

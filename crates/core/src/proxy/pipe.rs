@@ -38,6 +38,8 @@ pub(crate) enum Work {
     Errand { merge: super::MergeId, part: u32 },
     /// The answer to the greeting of the connection.
     Greeting,
+    /// The answer to the question which run of the server this is.
+    Run,
     /// A reply that nobody waits for: of ASKING, or of a request that was sent again elsewhere.
     Nobody,
     /// The answer to the question whether a large request may come here.
@@ -63,6 +65,7 @@ impl Work {
             Work::Whole | Work::Part { .. } | Work::Block(_) => true,
             Work::Errand { .. }
             | Work::Greeting
+            | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
@@ -80,6 +83,7 @@ impl Work {
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
+            | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
@@ -148,6 +152,15 @@ impl Purpose {
     }
 }
 
+/// What is known of the run of a server: its cursors mean nothing to another run, of the same node too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    Unasked,
+    Asked,
+    /// A number made of its run id; 0 where it does not tell.
+    Known(u64),
+}
+
 /// How far the connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -172,6 +185,8 @@ pub struct Pipe {
     pub(crate) scan: ReplyScan,
     /// Bytes at the start of `inbox` that `scan` has passed over.
     pub(crate) scanned: usize,
+    /// Which run of the server is at the other end, once that was asked: see `scan`.
+    pub(crate) run: Run,
     /// Whether a part of the first ticket's reply has been passed on already.
     pub(crate) midway: bool,
     /// The first error that a command of the transaction at the front was refused with; empty while there is none.
@@ -200,6 +215,7 @@ impl Pipe {
             inbox: Vec::new(),
             scan: ReplyScan::default(),
             scanned: 0,
+            run: Run::Unasked,
             midway: false,
             refusal: Vec::new(),
             stalled_by: None,
@@ -270,7 +286,7 @@ impl Pipe {
     /// not handed to the kernel cannot have been executed: a server executes whole requests only.
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
-            Work::Greeting | Work::Nobody => Fate::Nobody,
+            Work::Greeting | Work::Run | Work::Nobody => Fate::Nobody,
             Work::Probe | Work::Watch => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent

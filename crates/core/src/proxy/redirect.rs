@@ -208,6 +208,7 @@ impl Proxy {
             }
             Work::Whole
             | Work::Greeting
+            | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body

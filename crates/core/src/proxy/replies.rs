@@ -128,6 +128,7 @@ impl Proxy {
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
+            | Work::Run
             | Work::Probe
             | Work::Block(_)
             | Work::Watch
@@ -174,7 +175,9 @@ impl Proxy {
                 self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
             }
             Work::Whole => self.deliver_whole(&ticket, reply),
-            Work::Part { merge, part } | Work::Errand { merge, part } => self.merge_part(merge, part, reply),
+            Work::Part { merge, part } => self.part_came(id, merge, part, reply),
+            Work::Errand { merge, part } => self.merge_part(merge, part, reply),
+            Work::Run => self.run_told(id, reply),
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => self.let_go(id),
             Work::Wait(step) => self.waited(id, &ticket, step, reply, midway),

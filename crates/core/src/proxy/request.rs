@@ -145,7 +145,13 @@ impl Proxy {
             return Admit::Stopped; // the reply of its EXEC is not whole yet
         }
         let sub = (args.len() > 1).then(|| args.get(1));
-        let command = match lookup(args.get(0), sub) {
+        let found = match lookup(args.get(0), sub) {
+            Lookup::Found(command) => Lookup::Found(command),
+            unknown @ (Lookup::UnknownSubcommand(_) | Lookup::Unknown) => {
+                self.find_learned(unknown, args.get(0), sub)
+            }
+        };
+        let command = match found {
             Lookup::Found(command) => command,
             Lookup::UnknownSubcommand(container) => {
                 let container = container.to_ascii_uppercase();
@@ -228,6 +234,24 @@ impl Proxy {
         let admit = self.reply_with(id, |writer| writer.error(error));
         if admit == Admit::Yes {
             self.counts[Metric::Errors as usize] += 1; // one that has to wait comes here again
+        }
+        admit
+    }
+
+    /// Looks for a command that the table lacks among what the servers told.
+    #[cold]
+    fn find_learned(&self, unknown: Lookup, name: &[u8], sub: Option<&[u8]>) -> Lookup {
+        match self.lexicon.find(name, sub) {
+            Lookup::Unknown => unknown,
+            learned @ (Lookup::Found(_) | Lookup::UnknownSubcommand(_)) => learned,
+        }
+    }
+
+    /// Answers with an error that shows the client's own bytes.
+    fn refuse_line(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
+        let admit = self.reply_with(id, |writer| writer.error_line(&error.line()));
+        if admit == Admit::Yes {
+            self.counts[Metric::Errors as usize] += 1;
         }
         admit
     }

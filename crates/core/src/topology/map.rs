@@ -27,6 +27,7 @@ pub struct Topology {
     owners: Box<[u16]>,
     /// Every owner with its lowest slot.
     primaries: Box<[(NodeIndex, u16)]>,
+    fingerprint: u64,
 }
 
 /// No owner is known.
@@ -39,6 +40,7 @@ impl Topology {
             nodes: Vec::new(),
             owners: vec![NOBODY; usize::from(SLOTS)].into(),
             primaries: Box::default(),
+            fingerprint: 0,
         }
     }
 
@@ -53,7 +55,14 @@ impl Topology {
                 primaries.push((NodeIndex(*owner), slot as u16));
             }
         }
-        Topology { nodes, owners, primaries: primaries.into() }
+        let fingerprint = fingerprint(&nodes, &owners);
+        Topology { nodes, owners, primaries: primaries.into(), fingerprint }
+    }
+
+    /// A number for who owns which slot by which claim: the same in every gateway that goes by this map, another one
+    /// (but for chance) after every failover and every move of a slot.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// The primary that owns a slot.
@@ -100,5 +109,48 @@ impl Topology {
             }
         }
         ranges
+    }
+}
+
+/// Runs of slots with one owner, each with the owner's id and epoch, by FNV-1a.
+fn fingerprint(nodes: &[Node], owners: &[u16]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut add = |bytes: &[u8]| {
+        bytes.iter().for_each(|byte| hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    };
+    let mut slot = 0usize;
+    for run in owners.chunk_by(|a, b| a == b) {
+        add(&(slot as u16).to_le_bytes());
+        if let Some(owner) = nodes.get(usize::from(run[0])) {
+            add(owner.id.as_bytes());
+            add(&owner.epoch.to_le_bytes());
+        }
+        slot += run.len();
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Node, NodeIndex, Topology};
+
+    fn map(epoch: u64, border: u16) -> Topology {
+        let node = |id: &str, port: u16, epoch| Node {
+            id: id.to_owned(),
+            addr: ([127, 0, 0, 1], port).into(),
+            replica_of: None,
+            epoch,
+        };
+        let nodes = vec![node("a", 1, epoch), node("b", 2, 1)];
+        Topology::new(nodes, |slot| Some(NodeIndex(u16::from(slot >= border))))
+    }
+
+    #[test]
+    fn every_change_of_owners_or_claims_changes_the_fingerprint() {
+        let (one, same) = (map(1, 100), map(1, 100));
+        assert_eq!(one.fingerprint(), same.fingerprint());
+        for other in [map(2, 100), map(1, 101), Topology::empty()] {
+            assert_ne!(one.fingerprint(), other.fingerprint());
+        }
     }
 }

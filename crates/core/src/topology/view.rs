@@ -106,6 +106,14 @@ impl View {
         Ok(View { myself, peers })
     }
 
+    /// Whether the speaker is about to take over a slot: keys of it are here and in its old place. `text` is what it
+    /// said.
+    pub fn is_importing(text: &str) -> bool {
+        let own =
+            text.lines().find(|line| line.split(' ').nth(2).is_some_and(|flags| flags.contains("myself")));
+        own.is_some_and(|line| line.split(' ').any(|field| field.starts_with('[') && field.contains("-<-")))
+    }
+
     /// The speaker's own line.
     pub fn me(&self) -> &Peer {
         &self.peers[self.myself]
@@ -182,6 +190,15 @@ mod tests {
         assert_eq!((view[3].mark, &view[3].role), (Mark::Suspected, &PeerRole::Primary));
         assert_eq!(view[4].role, PeerRole::Handshake);
         assert_eq!(view[5].addr, Some("[fe80::1]:7006".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_target_of_a_move_says_so_itself() {
+        let line = "aa 127.0.0.1:7001@17001 myself,master - 0 0 3 connected 0-5460";
+        assert!(View::is_importing(&format!("bb :0@0 master - 0 0 1 connected\n{line} [93-<-bb]\n")));
+        assert!(!View::is_importing(&format!(
+            "{line} [93->-bb]\nbb :0@0 master - 0 0 1 connected [93-<-aa]\n"
+        )));
     }
 
     #[test]

@@ -60,6 +60,11 @@ impl Deployment {
         std::fs::write(self.config(), text).unwrap();
     }
 
+    /// Takes other ports for the nodes; call [`Deployment::configure`] afterwards.
+    pub fn move_ports(&mut self) {
+        self.base = free_base();
+    }
+
     pub fn config(&self) -> PathBuf {
         self.place.path().join("evenkeel.toml")
     }

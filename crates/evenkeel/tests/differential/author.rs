@@ -76,7 +76,7 @@ struct Draft<'a> {
     anchor: Anchor,
     /// The slot of the keys of the current request; empty where they are spread.
     tag: &'static str,
-    /// Whether a request that the gateway splits may have keys in several slots: not in a transaction.
+    /// Whether keys may lie in other slots by damage or where the gateway splits a request: not in a transaction.
     may_spread: bool,
     steps: Vec<Step>,
 }
@@ -97,7 +97,8 @@ impl<'a> Draft<'a> {
     fn transaction(&mut self, here: usize, there: usize) {
         self.tag = self.dice.pick(&TAGS);
         let key = |name: &str, tag: &str| format!("{tag}{name}0");
-        if self.dice.once_in(3) {
+        let watches = self.dice.once_in(3);
+        if watches {
             let watched = [key("s", self.tag), key("l", self.tag)];
             self.step(here, vec![Request::of(&["watch", &watched[0], &watched[1]])]);
             match self.dice.below(4) {
@@ -110,7 +111,7 @@ impl<'a> Draft<'a> {
         self.may_spread = false;
         let mut requests = vec![Request::of(&["multi"])];
         for _ in 0..self.dice.below(6) {
-            if self.dice.once_in(30) && self.anchor == Anchor::OneNode {
+            if self.dice.once_in(30) && self.anchor == Anchor::OneNode && !watches {
                 self.tag = self.dice.pick(&TAGS);
             }
             requests.push(self.request_in_transaction());
@@ -196,7 +197,9 @@ impl<'a> Draft<'a> {
         let template = self.template(wanted);
         let split = SPLIT.contains(&template.name);
         let (cross, damage) = match self.anchor {
-            Anchor::OneNode => (template.several_keys && !split && self.dice.once_in(8), !split),
+            Anchor::OneNode => {
+                (template.several_keys && !split && self.dice.once_in(8), !split && self.may_spread)
+            }
             Anchor::Standalone => {
                 (split && self.may_spread && self.dice.once_in(2), split || !template.several_keys)
             }

@@ -84,6 +84,7 @@ impl Template {
         assert!(words.peek().is_none(), "a bracket too many in {line}");
         let name = line.split(' ').next().expect("a name");
         let several_keys = keys(&parts) > 1
+            || name.starts_with("fcall")
             || [Hole::Keys, Hole::Script, Hole::Sha].iter().any(|hole| parts.contains_hole(*hole));
         let keyed = keys(&parts) > 0;
         Template { name, parts, keyed, several_keys, cluster_only }

@@ -21,6 +21,19 @@ fn every_promise_has_a_proof() {
     }));
 }
 
+#[test]
+fn every_drill_has_its_promise() {
+    let text = read("PROMISES.md");
+    let rows = rows(&text);
+    let cases = std::fs::read_dir(root().join("crates/proof/src/drill/case")).expect("the cases");
+    let files = cases.map(|case| case.expect("a case").file_name().into_string().expect("its name"));
+    none(files.filter(|file| file != "mod.rs").filter_map(|file| {
+        let path = format!("`crates/proof/src/drill/case/{file}`");
+        let shown = rows.iter().any(|row| row.proof.contains(&path));
+        (!shown).then(|| format!("{path} is no proof of any promise: give it its row"))
+    }));
+}
+
 /// promise | measured | how | proof
 struct Row<'a> {
     promise: &'a str,

@@ -29,13 +29,13 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(crate) async fn run(drill: &Drill, scene: &mut Scene, plan: &Plan) -> Result<Run, DrillError> {
     let (addrs, password) = scene.begin(drill.entrance).await?;
     let names: Vec<String> = scene.shards.iter().map(super::scene::Shard::name).collect();
-    let load = load(scene, plan, addrs, password)?;
+    let load = scene.load.insert(load(scene, plan, addrs, password)?);
     if !load.wait_for(RUNNING, START).await {
         return Err(DrillError::NotReady("it answers no requests".to_owned()));
     }
     let phase = Duration::from_millis(dice(PHASE.as_millis() as usize) as u64);
     sleep(plan.calm + phase).await;
-    load.mark();
+    scene.load.as_ref().inspect(|load| load.mark());
     let struck = now_ms();
     let done = timeout(FAULT, (drill.strike)(scene)).await;
     let over = now_ms();
@@ -48,7 +48,7 @@ pub(crate) async fn run(drill: &Drill, scene: &mut Scene, plan: &Plan) -> Result
     progress(&format!("  struck after {:.1} s of load", plan.calm.as_secs_f64() + phase.as_secs_f64()));
     let healed = scene.healed(Duration::from_millis(drill.promises.heal_ms) + GRACE).await;
     sleep(plan.calm).await;
-    let verdict = load.stop().await;
+    let verdict = scene.verdict().await?;
     let moments = Moments { struck, over, healed };
     let mut figures = Figures::new(&verdict, &names, &scene.struck, moments);
     figures.failed = failed;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_control::home::{Home, Secrets};
 use evenkeel_control::status::{Event, Health, Status};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
@@ -31,11 +32,21 @@ pub(crate) struct Deployment {
     own: Option<Own>,
 }
 
-/// What is there only for an own one.
+/// What is there only for an own one. It ends with this value, whatever becomes of the drill.
 struct Own {
-    child: Child,
+    program: PathBuf,
     place: PathBuf,
-    mounted: bool,
+    disk: Disk,
+    child: Option<Child>,
+}
+
+/// What an own deployment lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    /// The machine's.
+    Shared,
+    /// A small one that was mounted for it.
+    Mounted,
 }
 
 impl Deployment {
@@ -51,31 +62,17 @@ impl Deployment {
         given: &[(String, String)],
     ) -> Result<Deployment, DrillError> {
         let place = private_dir()?;
-        let mounted = match needs {
-            Needs::SmallDisk { megabytes } => {
-                mount(&place, megabytes).await.inspect_err(|_| drop(fs::remove_dir(&place)))?;
-                true
-            }
-            Needs::Any | Needs::Memory(_) | Needs::Networks => false,
-        };
-        let started = spawn(program, &place, needs, given);
-        let child = match started {
-            Ok(child) => child,
-            Err(error) => {
-                clear(&place, mounted).await;
-                return Err(error);
-            }
-        };
-        let dir = place.join("home");
-        let own = Some(Own { child, place, mounted });
-        let mut deployment = Deployment { program: program.to_owned(), dir, own };
+        let mut own = Own { program: program.to_owned(), place, disk: Disk::Shared, child: None };
+        if let Needs::SmallDisk { megabytes } = needs {
+            mount(&own.place, megabytes)?;
+            own.disk = Disk::Mounted;
+        }
+        own.child = Some(spawn(program, &own.place, needs, given)?);
+        let dir = own.place.join("home");
+        let mut deployment = Deployment { program: program.to_owned(), dir, own: Some(own) };
         match deployment.ready().await {
             Ok(_) => Ok(deployment),
-            Err(error) => {
-                let said = deployment.log();
-                deployment.stop().await;
-                Err(DrillError::NotReady(format!("{error}; it said: {said}")))
-            }
+            Err(error) => Err(DrillError::NotReady(format!("{error}; it said: {}", deployment.log()))),
         }
     }
 
@@ -89,8 +86,8 @@ impl Deployment {
     pub(crate) async fn ready(&mut self) -> Result<Status, DrillError> {
         let (begun, mut because) = (Instant::now(), "it says nothing".to_owned());
         while begun.elapsed() < READY {
-            if let Some(own) = &mut self.own
-                && let Ok(Some(status)) = own.child.try_wait()
+            if let Some(child) = self.own.as_mut().and_then(|own| own.child.as_mut())
+                && let Ok(Some(status)) = child.try_wait()
             {
                 return Err(DrillError::NotReady(format!("it has ended ({status})")));
             }
@@ -139,24 +136,47 @@ impl Deployment {
 
     /// The small disk of an own deployment.
     pub(crate) fn disk(&self) -> Option<&Path> {
-        self.own.as_ref().filter(|own| own.mounted).map(|own| own.place.as_path())
+        self.own.as_ref().filter(|own| own.disk == Disk::Mounted).map(|own| own.place.as_path())
     }
+}
 
-    /// Ends an own one and removes it; one that ran before is left running.
-    pub(crate) async fn stop(mut self) {
-        let Some(mut own) = self.own.take() else { return };
-        if let Some(pid) = own.child.id().and_then(|pid| i32::try_from(pid).ok())
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
-        {
-            // our own child, which nobody but us waits for: the id is still its own
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        if timeout(END, own.child.wait()).await.is_err() {
-            let _ = own.child.kill().await;
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            end(child);
         }
         // servers that were left over, should it have been killed
-        let _ = self.evenkeel(&["down"]).await;
-        clear(&own.place, own.mounted).await;
+        let mut down = std::process::Command::new(&self.program);
+        down.args(["down", "--dir"]).arg(self.place.join("home"));
+        let _ = down.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        match self.disk {
+            Disk::Shared => {}
+            Disk::Mounted => {
+                if let Err(error) = run("umount", &[&self.place.display().to_string()]) {
+                    super::progress(&format!("left behind: {error}"));
+                    return;
+                }
+            }
+        }
+        let _ = fs::remove_dir_all(&self.place);
+    }
+}
+
+/// Asks a child of ours to end, waits, and kills one that does not.
+fn end(child: &mut Child) {
+    if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+        // our own child, which nobody but us waits for: the id is still its own
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let begun = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if begun.elapsed() > END {
+            let _ = child.start_kill();
+        }
+        if begun.elapsed() > END + COMMAND {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -219,31 +239,23 @@ fn configuration(base: u16, needs: Needs, given: &[(String, String)]) -> String 
     keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
 }
 
-async fn mount(place: &Path, megabytes: u32) -> Result<(), DrillError> {
+fn mount(place: &Path, megabytes: u32) -> Result<(), DrillError> {
     if !is_root() {
         let why = "a small disk is mounted for this drill, which only root may do: run it as root";
         return Err(DrillError::Unable(why.to_owned()));
     }
     let size = format!("size={megabytes}m,mode=0700");
-    run("mount", &["-t", "tmpfs", "-o", &size, "evenkeel-drill", &place.display().to_string()]).await
+    run("mount", &["-t", "tmpfs", "-o", &size, "evenkeel-drill", &place.display().to_string()])
 }
 
-/// Runs a program of the system that has to succeed.
-pub(crate) async fn run(program: &str, args: &[&str]) -> Result<(), DrillError> {
-    let done = Command::new(program).args(args).stdin(Stdio::null()).output().await;
+/// Runs a short program of the system that has to succeed.
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), DrillError> {
+    let done = std::process::Command::new(program).args(args).stdin(Stdio::null()).output();
     let done = done.map_err(DrillError::system(format!("run {program}")))?;
     if done.status.success() {
         return Ok(());
     }
     Err(DrillError::Unable(format!("`{program} {}` failed: {}", args.join(" "), words(&done))))
-}
-
-async fn clear(place: &Path, mounted: bool) {
-    if mounted && let Err(error) = run("umount", &[&place.display().to_string()]).await {
-        super::progress(&format!("left behind: {error}"));
-        return;
-    }
-    let _ = fs::remove_dir_all(place);
 }
 
 #[cfg(test)]

@@ -194,6 +194,10 @@ mod tests {
         }
     }
 
+    fn one(kind: &str) -> BTreeMap<String, u64> {
+        BTreeMap::from([(kind.to_owned(), 1)])
+    }
+
     fn breaches(promises: &Promises, spoil: fn(&mut Figures)) -> Vec<String> {
         let mut run = good();
         spoil(&mut run);
@@ -215,8 +219,8 @@ mod tests {
             (|run| run.wrong_reads = 1, "wrong"),
             (|run| run.unread_keys = 1, "read in the end"),
             (|run| run.failed_before = 1, "before the fault"),
-            (|run| drop(run.errors.insert("UNAVAILABLE".to_owned(), 2)), "struck shards saw 2 × UNAVAILABLE"),
-            (|run| drop(run.errors_elsewhere.insert("UNCERTAIN".to_owned(), 1)), "other shards saw"),
+            (|run| run.errors = one("UNAVAILABLE"), "struck shards saw 1 × UNAVAILABLE"),
+            (|run| run.errors_elsewhere = one("UNCERTAIN"), "other shards saw"),
             (|run| run.stall_ms = Some(161.0), "struck shard waited"),
             (|run| run.elsewhere_ms = Some(31.0), "another shard waited"),
             (|run| run.heal_ms = Some(30_001), "to heal"),

@@ -52,6 +52,9 @@ struct Sight {
     fine: bool,
 }
 
+/// Who owns which slots, by one node's view.
+type Owners = Vec<(usize, Vec<(u16, u16)>)>;
+
 impl Lab {
     /// Makes the networks, starts servers and gateway, and forms the cluster.
     pub(crate) async fn start(program: &Path) -> Result<Lab, DrillError> {
@@ -65,33 +68,28 @@ impl Lab {
             children: Vec::new(),
             cut: Vec::new(),
         };
-        match lab.build(program).await {
-            Ok(()) => Ok(lab),
-            Err(error) => {
-                lab.stop().await;
-                Err(error)
-            }
-        }
+        lab.build(program).await?;
+        Ok(lab)
     }
 
     async fn build(&mut self, program: &Path) -> Result<(), DrillError> {
         let lan = self.lan();
-        ip(&["netns", "add", &lan]).await?;
-        ip(&["-n", &lan, "link", "add", "br0", "type", "bridge"]).await?;
-        ip(&["-n", &lan, "addr", "add", "10.77.0.254/24", "dev", "br0"]).await?;
-        ip(&["-n", &lan, "link", "set", "br0", "up"]).await?;
-        ip(&["-n", &lan, "link", "set", "lo", "up"]).await?;
+        ip(&["netns", "add", &lan])?;
+        ip(&["-n", &lan, "link", "add", "br0", "type", "bridge"])?;
+        ip(&["-n", &lan, "addr", "add", "10.77.0.254/24", "dev", "br0"])?;
+        ip(&["-n", &lan, "link", "set", "br0", "up"])?;
+        ip(&["-n", &lan, "link", "set", "lo", "up"])?;
         let server = Server::find(&Config::default().cluster.server);
         let server = server.map_err(|error| DrillError::Unable(error.to_string()))?.program;
         for node in 0..NODES {
             let (own, cable) = (self.space(node), format!("v{node}"));
-            ip(&["netns", "add", &own]).await?;
+            ip(&["netns", "add", &own])?;
             let pair = ["type", "veth", "peer", "name", "eth0", "netns", &own];
-            ip(&[&["-n", &lan, "link", "add", &cable][..], &pair].concat()).await?;
-            ip(&["-n", &lan, "link", "set", &cable, "master", "br0", "up"]).await?;
-            ip(&["-n", &own, "addr", "add", &format!("{}/24", host(node)), "dev", "eth0"]).await?;
-            ip(&["-n", &own, "link", "set", "eth0", "up"]).await?;
-            ip(&["-n", &own, "link", "set", "lo", "up"]).await?;
+            ip(&[&["-n", &lan, "link", "add", &cable][..], &pair].concat())?;
+            ip(&["-n", &lan, "link", "set", &cable, "master", "br0", "up"])?;
+            ip(&["-n", &own, "addr", "add", &format!("{}/24", host(node)), "dev", "eth0"])?;
+            ip(&["-n", &own, "link", "set", "eth0", "up"])?;
+            ip(&["-n", &own, "link", "set", "lo", "up"])?;
             self.server(program, &server, node)?;
         }
         self.form().await?;
@@ -185,17 +183,17 @@ impl Lab {
     }
 
     /// Pulls a node's cable.
-    pub(crate) async fn cut(&mut self, name: &str) -> Result<(), DrillError> {
+    pub(crate) fn cut(&mut self, name: &str) -> Result<(), DrillError> {
         let node = (0..NODES).find(|node| self.name(*node) == name);
         let node = node.ok_or_else(|| DrillError::Unable(format!("{name} is no node of this lab")))?;
         self.cut.push(node);
-        ip(&["-n", &self.lan(), "link", "set", &format!("v{node}"), "down"]).await
+        ip(&["-n", &self.lan(), "link", "set", &format!("v{node}"), "down"])
     }
 
     /// Puts all cables back.
-    pub(crate) async fn put_right(&mut self) {
+    pub(crate) fn put_right(&mut self) {
         for node in std::mem::take(&mut self.cut) {
-            if let Err(error) = ip(&["-n", &self.lan(), "link", "set", &format!("v{node}"), "up"]).await {
+            if let Err(error) = ip(&["-n", &self.lan(), "link", "set", &format!("v{node}"), "up"]) {
                 progress(&format!("left behind: {error}"));
             }
         }
@@ -239,7 +237,7 @@ impl Lab {
     }
 
     async fn is_whole(&self) -> bool {
-        let mut owners: Vec<Vec<(usize, Vec<(u16, u16)>)>> = Vec::new();
+        let mut owners: Vec<Owners> = Vec::new();
         for node in 0..NODES {
             let Ok(sights) = self.sights(node).await else { return false };
             if sights.len() != NODES || sights.iter().any(|sight| !sight.fine) {
@@ -249,7 +247,7 @@ impl Lab {
             if copies && !self.in_step(node).await {
                 return false;
             }
-            let mut own: Vec<_> = sights.into_iter().map(|sight| (sight.node, sight.slots)).collect();
+            let mut own: Owners = sights.into_iter().map(|sight| (sight.node, sight.slots)).collect();
             own.retain(|(_, slots)| !slots.is_empty());
             own.sort();
             owners.push(own);
@@ -307,15 +305,20 @@ impl Lab {
     fn name(&self, node: usize) -> String {
         format!("node-{}", node + 1)
     }
+}
 
+impl Drop for Lab {
     /// Ends what runs in the networks, and removes them.
-    pub(crate) async fn stop(mut self) {
+    fn drop(&mut self) {
         for child in &mut self.children {
-            let _ = child.kill().await;
+            let _ = child.start_kill();
+            while matches!(child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         let spaces = std::iter::once(self.lan()).chain((0..NODES).map(|node| self.space(node)));
         for space in spaces.filter(|space| space_path(space).exists()) {
-            if let Err(error) = ip(&["netns", "del", &space]).await {
+            if let Err(error) = ip(&["netns", "del", &space]) {
                 progress(&format!("left behind: {error}"));
             }
         }
@@ -336,8 +339,8 @@ fn space_path(space: &str) -> PathBuf {
     Path::new("/run/netns").join(space)
 }
 
-async fn ip(args: &[&str]) -> Result<(), DrillError> {
-    run("ip", args).await
+fn ip(args: &[&str]) -> Result<(), DrillError> {
+    run("ip", args)
 }
 
 /// Reads what the node with this number says of all nodes.

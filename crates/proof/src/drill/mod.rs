@@ -176,14 +176,14 @@ async fn drill(plan: &Plan) -> Result<Report, DrillError> {
         report.add(done);
         // the next drill gets a new one where this one is not what the next needs, or not what it was
         if spoiled || drill.needs != Needs::Any {
-            close(&mut scene).await;
+            scene = None;
         }
         if !finished {
             report.stopped();
             break;
         }
     }
-    close(&mut scene).await;
+    drop(scene);
     report.end();
     Ok(report)
 }
@@ -193,7 +193,7 @@ async fn several(plan: &Plan, drill: &Drill, scene: &mut Option<Scene>, done: &m
     for number in 1..=plan.times {
         let run = async {
             if drill.needs != Needs::Any && number == 1 {
-                close(scene).await;
+                *scene = None;
             }
             let scene = match scene {
                 Some(scene) => scene,
@@ -211,12 +211,6 @@ async fn several(plan: &Plan, drill: &Drill, scene: &mut Option<Scene>, done: &m
                 return;
             }
         }
-    }
-}
-
-async fn close(scene: &mut Option<Scene>) {
-    if let Some(scene) = scene.take() {
-        scene.close().await;
     }
 }
 

@@ -178,7 +178,7 @@ impl DrillReport {
             ([], None) if self.runs.is_empty() => "not run".to_owned(),
             ([], None) => "held".to_owned(),
             ([], Some(why)) => format!("could not be run: {why}"),
-            ([first, rest @ ..], _) if rest.is_empty() => format!("broken: {first}"),
+            ([first], _) => format!("broken: {first}"),
             ([first, rest @ ..], _) => format!("broken: {first}, and {} more", rest.len()),
         }
     }

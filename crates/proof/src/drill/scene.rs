@@ -9,7 +9,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use evenkeel_control::status::{Event, Level, Node, Role, Status};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::args::{Plan, Where};
 use super::catalogue::{Drill, Entrance, Needs};
@@ -18,9 +18,12 @@ use super::entrance::Pair;
 use super::system::{Process, Signal, dice, now_ms};
 use super::{DrillError, lab::Lab};
 use crate::link::{Answer, Door, Link};
+use crate::load::{LoadHandle, Verdict};
 
 /// How long a node or a gateway may take to answer a single question.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a load that was given up may take to remove its keys.
+const REMOVAL: Duration = Duration::from_secs(15);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -78,6 +81,8 @@ pub(crate) struct Scene {
     pub(crate) notes: Vec<Event>,
     /// The two gateways of a drill that has its own.
     pub(crate) pair: Option<Pair>,
+    /// The load, while it runs: whatever becomes of the drill, its keys are removed.
+    pub(crate) load: Option<LoadHandle>,
     gone: Vec<Member>,
     undo: Vec<Undo>,
 }
@@ -104,6 +109,7 @@ impl Scene {
             struck: BTreeSet::new(),
             notes: Vec::new(),
             pair: None,
+            load: None,
             gone: Vec::new(),
             undo: Vec::new(),
         })
@@ -344,6 +350,12 @@ impl Scene {
         healed.await.ok().map(|status| status.at_ms)
     }
 
+    /// Stops the load and says what it saw.
+    pub(crate) async fn verdict(&mut self) -> Result<Verdict, DrillError> {
+        let load = self.load.take().ok_or_else(|| DrillError::NotReady("there is no load".to_owned()))?;
+        Ok(load.stop().await)
+    }
+
     /// What control noted since then.
     pub(crate) fn journal(&self, since_ms: u64) -> Vec<Event> {
         match &self.ground {
@@ -354,9 +366,8 @@ impl Scene {
 
     /// Undoes what faults left behind; what cannot be undone is said.
     pub(crate) async fn put_right(&mut self) {
-        self.pair = None;
         if let Ground::Lab(lab) = &mut self.ground {
-            lab.put_right().await;
+            lab.put_right();
         }
         for undo in std::mem::take(&mut self.undo) {
             match undo {
@@ -370,6 +381,10 @@ impl Scene {
                 }
             }
         }
+        if let Some(load) = self.load.take() {
+            let _ = timeout(REMOVAL, load.stop()).await;
+        }
+        self.pair = None;
     }
 
     /// Removes keys by the service.
@@ -381,15 +396,6 @@ impl Scene {
             answered.map_err(|lost| DrillError::NotReady(format!("UNLINK: {lost}")))?;
         }
         Ok(())
-    }
-
-    /// Ends what the drill started.
-    pub(crate) async fn close(mut self) {
-        self.put_right().await;
-        match self.ground {
-            Ground::Deployment(deployment) => deployment.stop().await,
-            Ground::Lab(lab) => lab.stop().await,
-        }
     }
 }
 

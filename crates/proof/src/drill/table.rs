@@ -45,7 +45,8 @@ pub(crate) fn table(report: &Report) -> String {
             text += &format!("{cell:<width$}  ");
         }
         let verdict = at.checked_sub(1).map_or("VERDICT", |at| word(&report.drills[at]));
-        text = format!("{}{verdict}\n", text);
+        text += verdict;
+        text.push('\n');
     }
     text += "\nSTALL: longest time that a client of a struck shard was without a right answer; ELSEWHERE: of another \
              shard;\nNOISE: of any before the fault. Times are median (least–most) over the runs.\n";

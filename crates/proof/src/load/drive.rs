@@ -152,13 +152,14 @@ struct Lane {
 impl Lane {
     fn new(shared: Rc<Shared>, names: Names, place: usize, group: usize) -> Lane {
         let keys = names.registers.len();
+        let groups = shared.seen.borrow().groups.len().max(1);
         Lane {
             shared,
             names,
             place: place as u64,
             group,
-            // where there are several addresses, every one is used from the start
-            door: place,
+            // where there are several addresses, each group uses every one from the start
+            door: place / groups,
             link: None,
             registers: vec![Register::default(); keys],
             counters: vec![Counter::default(); keys],

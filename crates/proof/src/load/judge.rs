@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn lists_are_judged_as_a_whole() {
         let noise = Noise::new(1, 64);
-        let mut judge = |answers: &[&str]| {
+        let judge = |answers: &[&str]| {
             let (mut register, mut counter, mut list, mut verdict) =
                 (Register::default(), Counter::default(), List::default(), Verdict::default());
             for _ in 0..3 {

@@ -25,6 +25,7 @@ impl World {
             Step::Stop { .. } => self.stop(at),
             Step::Configure { .. } => self.check(false, "nothing differs"),
             Step::Switch { from, .. } => self.switch(at, self.at(from)),
+            Step::Identify { .. } => self.check(false, "no identity is lost without its data"),
             Step::SetAside { .. } => {
                 self.check(!self.up(at), "the data of a running server is moved");
                 let owned: Vec<_> = (0..self.nodes.len()).filter(|other| self.lively(*other)).collect();

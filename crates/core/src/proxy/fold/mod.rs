@@ -77,7 +77,8 @@ impl Fan {
         let mut writer = Writer::new(out, proto);
         match self.fold {
             Fold::Sum => writer.integer(sum(&replies)?),
-            Fold::Least => writer.integer(least(&replies)?),
+            Fold::Least => writer.integer(integers(&replies)?.into_iter().min()?),
+            Fold::Greatest => writer.integer(integers(&replies)?.into_iter().max()?),
             Fold::AllOk => writer.simple("OK"),
             Fold::Concat => concat(&replies, out)?,
             Fold::And => and(&replies, &mut writer)?,
@@ -101,8 +102,8 @@ pub(super) fn sum(parts: &[&[u8]]) -> Option<i64> {
     parts.iter().try_fold(0i64, |sum, part| sum.checked_add(integer(part)?))
 }
 
-fn least(parts: &[&[u8]]) -> Option<i64> {
-    parts.iter().map(|part| integer(part)).collect::<Option<Vec<i64>>>()?.into_iter().min()
+fn integers(parts: &[&[u8]]) -> Option<Vec<i64>> {
+    parts.iter().map(|part| integer(part)).collect()
 }
 
 fn concat(parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
@@ -114,6 +115,10 @@ fn concat(parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
 }
 
 fn and(parts: &[&[u8]], writer: &mut Writer<'_>) -> Option<()> {
+    if let Some(bits) = integers(parts) {
+        writer.integer(bits.into_iter().fold(1, |all, bit| all & bit));
+        return Some(());
+    }
     let mut all: Vec<i64> = Elements::of(parts.first()?)?.map(integer).collect::<Option<_>>()?;
     for part in &parts[1..] {
         let these: Vec<i64> = Elements::of(part)?.map(integer).collect::<Option<_>>()?;

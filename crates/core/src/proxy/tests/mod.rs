@@ -23,6 +23,7 @@ mod failures;
 mod ordinary;
 mod transactions;
 mod users;
+mod whole;
 
 use super::blocking::mark;
 use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings};

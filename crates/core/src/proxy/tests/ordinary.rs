@@ -86,21 +86,6 @@ fn every_primary_is_asked() {
 }
 
 #[test]
-fn scan_walks_from_primary_to_primary() {
-    play(
-        "1 says SCAN 0 MATCH x*\na hears SCAN 0 MATCH x*\na says *2\\r\\n$1\\r\\n3\\r\\n*1\\r\\n$1\\r\\nx\n\
-         1 hears *2\\r\\n$5\\r\\n49152\\r\\n*1\\r\\n$1\\r\\nx\n1 says SCAN 49152 COUNT 1\na hears SCAN 3 COUNT 1\n\
-         a says *2\\r\\n$1\\r\\n0\\r\\n*1\\r\\n$1\\r\\ny\n1 hears *2\\r\\n$4\\r\\n8192\\r\\n*1\\r\\n$1\\r\\ny\n\
-         1 says SCAN 8192\nb hears SCAN 0\nb says *2\\r\\n$1\\r\\n0\\r\\n*0\n1 hears *2\\r\\n$1\\r\\n0\\r\\n*0",
-    );
-    play(
-        "1 says SCAN 0\na hears SCAN 0\na says *2\\r\\n$1\\r\\n0\\r\\n*1\\r\\n$1\\r\\nx\nb hears SCAN 0\n\
-         b says *2\\r\\n$1\\r\\n0\\r\\n*1\\r\\n$1\\r\\ny\n1 hears *2\\r\\n$1\\r\\n0\\r\\n*2\\r\\n$1\\r\\nx\\r\\n$1\\r\\ny",
-    );
-    play("1 says SCAN x\n1 hears -ERR invalid cursor");
-}
-
-#[test]
 fn errors_in_the_servers_words() {
     play("1 says GET\n1 hears -ERR wrong number of arguments for 'get' command");
     play("1 says NOPE a b\n1 hears -ERR unknown command 'NOPE', with args beginning with: 'a' 'b' ");

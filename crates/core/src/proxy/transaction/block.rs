@@ -12,11 +12,15 @@ use crate::metric::Metric;
 use crate::resp::{ErrorReply, Proto, Writer};
 use std::net::IpAddr;
 
-/// Whether the node's replies are all that EXEC answers, or others go between them.
+/// What a transaction is sent for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Splice {
-    No,
-    Yes,
+pub(crate) enum Goal {
+    /// EXEC's reply is the client's as it is.
+    Whole,
+    /// Other replies go between those of the node.
+    Parts,
+    /// An empty one: whether the client's user may begin any.
+    Permission,
 }
 
 /// How far the replies of a transaction are.
@@ -25,12 +29,12 @@ pub(crate) struct Block {
     /// Replies that are still to come.
     left: u32,
     of: u32,
-    pub(super) splice: Splice,
+    pub(super) goal: Goal,
 }
 
 impl Block {
-    pub(super) fn new(commands: u32, splice: Splice) -> Self {
-        Block { left: commands + 2, of: commands + 2, splice }
+    pub(super) fn new(commands: u32, goal: Goal) -> Self {
+        Block { left: commands + 2, of: commands + 2, goal }
     }
 
     /// As it is when it is sent (again).
@@ -38,9 +42,9 @@ impl Block {
         Block { left: self.of, ..self }
     }
 
-    /// Whether a reply of it that is not whole may be passed on: EXEC's, when nothing is put into it.
+    /// Whether a reply of it that is not whole may be passed on: EXEC's, when it goes to the client as it is.
     pub(crate) fn passes(self) -> bool {
-        self.left == 1 && self.splice == Splice::No
+        self.left == 1 && self.goal == Goal::Whole
     }
 }
 
@@ -88,11 +92,13 @@ impl Proxy {
             self.deliver_nothing(&ticket);
         } else if midway {
             self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+        } else if block.goal == Goal::Permission {
+            self.may_begin(&ticket, &refusal);
         } else if reply.starts_with(ABORT) && !reply.starts_with(ABORT_BECAUSE) && !refusal.is_empty() {
             let because = String::from_utf8_lossy(&refusal[1..]);
             self.drop_rest(ticket.session);
             self.deliver_error(&ticket, &ErrorReply::ExecAbortBecause(because.trim_end()));
-        } else if block.splice == Splice::Yes && reply.starts_with(b"*") && !reply.starts_with(b"*-1") {
+        } else if block.goal == Goal::Parts && reply.starts_with(b"*") && !reply.starts_with(b"*-1") {
             self.begin_rest(ticket.session, ticket.seq, ticket.born, reply);
         } else {
             self.drop_rest(ticket.session);

@@ -14,12 +14,13 @@ mod rest;
 pub(super) mod watch;
 
 use super::forward::{Admit, full};
+use super::pipe::{Resend, Ticket, Work};
 use super::session::Stop;
 use super::{Proxy, SessionId};
 use crate::command::Command;
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply};
-use block::Splice;
+use block::{Block, Goal};
 use queue::{Place, Queue};
 use rest::Rest;
 use watch::Watch;
@@ -112,15 +113,50 @@ impl Proxy {
     }
 
     pub(super) fn multi(&mut self, id: SessionId) -> Admit {
+        let trunk = self.sessions.get(id).and_then(|session| self.trunks.get(session.trunk));
+        if trunk.is_some_and(|trunk| trunk.login.is_some()) {
+            return self.ask_permission(id);
+        }
         let admit = self.reply_with(id, |out| out.simple("OK"));
-        if admit == Admit::Yes
-            && let Some(session) = self.sessions.get_mut(id)
-        {
+        if admit == Admit::Yes {
+            self.begin_queue(id);
+        }
+        admit
+    }
+
+    fn begin_queue(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
             let transaction = &mut session.extra.get_or_insert_default().transaction;
             let slot = transaction.watch.as_ref().map(|watch| watch.slot());
             transaction.queue = Some(Box::new(Queue::new(slot)));
         }
+    }
+
+    /// A user of the servers may be denied MULTI. What is sent between a MULTI that is denied and EXEC would be executed
+    /// one by one, so an empty transaction goes first.
+    fn ask_permission(&mut self, id: SessionId) -> Admit {
+        let mut empty = Queue::new(None);
+        let work = Work::Block(Block::new(0, Goal::Permission));
+        let frame = empty.frame(&mut self.pool);
+        let admit = self.forward_as(id, 0, frame, Resend::Yes, work);
+        empty.dissolve(&mut self.pool);
+        if admit == Admit::Yes
+            && let Some(session) = self.sessions.get_mut(id)
+            && session.under_way() > 0
+        {
+            session.stop = Some(Stop::Quiet); // what follows is queued, or it is not
+        }
         admit
+    }
+
+    /// The answer to that: MULTI's reply if it was an error, else it begins.
+    fn may_begin(&mut self, ticket: &Ticket, refusal: &[u8]) {
+        if refusal.is_empty() {
+            self.begin_queue(ticket.session);
+            self.deliver_whole(ticket, b"+OK\r\n");
+        } else {
+            self.deliver_whole(ticket, refusal);
+        }
     }
 
     pub(super) fn discard_transaction(&mut self, id: SessionId) -> Admit {
@@ -147,7 +183,7 @@ impl Proxy {
         let Some(queue) = self.queue(id) else {
             return self.refuse(id, &ErrorReply::WithoutMulti("EXEC"));
         };
-        let (broken, splice, empty) = (queue.is_broken, queue.splice(), queue.node_commands() == 0);
+        let (broken, goal, empty) = (queue.is_broken, queue.goal(), queue.node_commands() == 0);
         if broken {
             let admit = self.refuse(id, &ErrorReply::ExecAbort);
             if admit == Admit::Yes {
@@ -158,7 +194,7 @@ impl Proxy {
         let watching = self.transaction(id).is_some_and(|transaction| transaction.watch.is_some());
         // Replies that are put together come in one piece; what was written on the shared connections has to be
         // there before watched keys are looked at.
-        let alone = watching || splice == Splice::Yes;
+        let alone = watching || goal == Goal::Parts;
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if alone && session.under_way() > 0 {
             session.stop = Some(Stop::Quiet);
@@ -212,7 +248,7 @@ impl Proxy {
 
     /// Keeps what has to be done when the node has executed its commands.
     fn keep_rest(&mut self, id: SessionId, queue: &Queue) {
-        let rest = (queue.splice() == Splice::Yes).then(|| Box::new(queue.rest()));
+        let rest = (queue.goal() == Goal::Parts).then(|| Box::new(queue.rest()));
         if let Some(transaction) = self.transaction(id) {
             transaction.rest = rest;
         }

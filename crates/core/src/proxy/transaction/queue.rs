@@ -3,7 +3,7 @@
 use super::super::buffer::Pool;
 use super::super::forward::resend;
 use super::super::pipe::{Resend, Work};
-use super::block::{Block, Splice};
+use super::block::{Block, Goal};
 use super::rest::{Piece, Rest};
 use crate::command::{Command, Treat, keys};
 use crate::resp::{Args, ErrorReply};
@@ -87,9 +87,9 @@ impl Queue {
     }
 
     /// Whether the node's replies are all that EXEC answers.
-    pub(super) fn splice(&self) -> Splice {
+    pub(super) fn goal(&self) -> Goal {
         let all_at_node = |piece: &Piece| matches!(piece, Piece::Node { .. });
-        if self.node_commands > 0 && self.pieces.iter().all(all_at_node) { Splice::No } else { Splice::Yes }
+        if self.node_commands > 0 && self.pieces.iter().all(all_at_node) { Goal::Whole } else { Goal::Parts }
     }
 
     /// Where a command has to be carried out, or why it cannot be part of this transaction.
@@ -181,7 +181,7 @@ impl Queue {
 
     /// What its ticket says of the replies that come.
     pub(super) fn work(&self) -> Work {
-        Work::Block(Block::new(self.node_commands, self.splice()))
+        Work::Block(Block::new(self.node_commands, self.goal()))
     }
 
     /// What is left to do when the node has executed its commands.

@@ -27,9 +27,9 @@ async fn strike(scene: &mut Scene) -> Result<(), DrillError> {
     let none = || DrillError::Unable("the shards have no replicas".to_owned());
     let heir = shard.replicas.first().ok_or_else(none)?;
     scene.note(&heir.name, "CLUSTER FAILOVER FORCE");
-    match scene.ask_node(&heir.addr, &[b"CLUSTER", b"FAILOVER", b"FORCE"]).await?.as_slice() {
-        [Answer::Error(text)] => return Err(DrillError::Vain(format!("{}: {text}", heir.name))),
-        _ => {}
+    let answers = scene.ask_node(&heir.addr, &[b"CLUSTER", b"FAILOVER", b"FORCE"]).await?;
+    if let [Answer::Error(text)] = answers.as_slice() {
+        return Err(DrillError::Vain(format!("{}: {text}", heir.name)));
     }
     // OK is no promise: what counts is who owns the slots
     let owns = |status: &Status| {

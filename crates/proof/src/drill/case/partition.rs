@@ -31,11 +31,11 @@ async fn strike(scene: &mut Scene) -> Result<(), DrillError> {
     let shard = scene.strike_one()?;
     let name = shard.primary.name.clone();
     scene.note(&name, "its cable is pulled");
-    scene.lab()?.cut(&name).await?;
+    scene.lab()?.cut(&name)?;
     let heir = scene.lab()?.replaced(&shard, ELECTION).await?;
     scene.note(&heir, "was elected by the other machines");
     sleep(AWAY).await;
-    scene.lab()?.put_right().await;
+    scene.lab()?.put_right();
     scene.note(&name, "its cable is back");
     Ok(())
 }

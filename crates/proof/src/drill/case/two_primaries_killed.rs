@@ -1,5 +1,7 @@
 //! Two primaries are killed at the same moment: no majority is left to vote, so both are taken over without one.
 
+use std::future::ready;
+
 use super::prelude::{Drill, DrillError, Entrance, Limit, Loss, Needs, Promises, Scene};
 
 pub(crate) const DRILL: Drill = Drill {
@@ -14,10 +16,10 @@ pub(crate) const DRILL: Drill = Drill {
         elsewhere: Limit { median_ms: 10, most_ms: 60 },
         heal_ms: 30_000,
     },
-    strike: |scene| Box::pin(strike(scene)),
+    strike: |scene| Box::pin(ready(strike(scene))),
 };
 
-async fn strike(scene: &mut Scene) -> Result<(), DrillError> {
+fn strike(scene: &mut Scene) -> Result<(), DrillError> {
     let shards = scene.strike_some(2)?;
     let primaries: Vec<_> = shards.iter().map(|shard| &shard.primary).collect();
     scene.kill(&primaries)

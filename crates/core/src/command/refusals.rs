@@ -1,0 +1,19 @@
+//! Why commands are refused, and what to do instead: one line each, behind the error code.
+
+pub(super) const SHUTDOWN: &str = "SHUTDOWN is not available through the gateway: stop the whole service with `evenkeel down`, or one node with \
+     EVENKEEL NODE <node> SHUTDOWN (EVENKEEL NODES lists them)";
+pub(super) const DEBUG: &str = "this DEBUG subcommand is not available through the gateway: send it to one node with EVENKEEL NODE \
+                     <node> DEBUG … (EVENKEEL NODES lists them)";
+pub(super) const TOPOLOGY: &str = "the topology is not changed through the gateway: evenkeel forms, heals and scales the cluster \
+                        itself (see `evenkeel status`); to send this to one node use EVENKEEL NODE <node> <command …> \
+                        (EVENKEEL NODES lists them)";
+pub(super) const ASKING: &str =
+    "ASKING is not needed here: the gateway follows redirections itself, send the command alone";
+pub(super) const REPLICATION: &str = "the gateway is not a primary to replicate from: connect to a node itself (`evenkeel \
+                           status` lists them)";
+pub(super) const MODULES: &str = "modules are not loaded through the gateway: name them in the configuration of the nodes, so that \
+                       every node loads the same, or use EVENKEEL NODE <node> MODULE … on each of them";
+pub(super) const SCRIPT_DEBUG: &str = "SCRIPT DEBUG is not available through the gateway: debug the script on a server of your \
+                            own with `redis-cli --ldb`";
+pub(super) const MOVE: &str = "MOVE is not allowed in cluster mode";
+pub(super) const SWAPDB: &str = "SWAPDB is not allowed in cluster mode";
