@@ -136,6 +136,8 @@ pub(crate) enum Purpose {
     Lane { tenant: SessionId },
     /// Lent to one client, for what a server keeps for one connection alone.
     Private { tenant: SessionId },
+    /// Asks whether replicas have what was written: see `durable`.
+    Confirmer,
     /// Was lent, and waits for the next.
     Idle,
     /// Was shared; takes nothing new and closes when it is empty.
@@ -147,7 +149,7 @@ impl Purpose {
     pub(crate) fn is_lent(self) -> bool {
         match self {
             Purpose::Lane { .. } | Purpose::Private { .. } => true,
-            Purpose::Shared | Purpose::Idle | Purpose::Retiring => false,
+            Purpose::Shared | Purpose::Confirmer | Purpose::Idle | Purpose::Retiring => false,
         }
     }
 }
@@ -178,6 +180,8 @@ pub struct Pipe {
     pub(crate) number: Option<u64>,
     /// Whether it counts among the private connections that are being opened.
     pub(crate) opening: bool,
+    /// Who has the writes on it confirmed, where that is wanted.
+    pub(crate) confirmer: super::durable::ConfirmerId,
     pub(crate) out: Queue,
     pub(crate) tickets: VecDeque<Ticket>,
     /// Bytes of a reply that cannot be passed on yet.
@@ -210,6 +214,7 @@ impl Pipe {
             state: State::Connecting,
             number: None,
             opening: false,
+            confirmer: super::durable::ConfirmerId::NONE,
             out: Queue::default(),
             tickets: VecDeque::new(),
             inbox: Vec::new(),

@@ -1,7 +1,8 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
 use super::blocking::Step;
-use super::pipe::{Purpose, Ticket, Work};
+use super::durable::Piece;
+use super::pipe::{Purpose, Resend, Ticket, Work};
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
 use crate::metric::Metric;
@@ -132,7 +133,9 @@ impl Proxy {
             | Work::Probe
             | Work::Block(_)
             | Work::Watch
-            | Work::Wait(Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked)
+            | Work::Wait(
+                Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked | Step::RoundMark | Step::Round,
+            )
             | Work::Inquiry(_) => false,
         }
     }
@@ -163,12 +166,19 @@ impl Proxy {
             }
         }
         let midway = std::mem::replace(&mut pipe.midway, false);
+        let addr = pipe.addr;
         let Some(ticket) = pipe.pop(&mut self.pool) else {
             return self.lose_pipe(id, "it answered without being asked");
         };
         self.note_back(&ticket);
         if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
             self.fail_overtaken(&ticket);
+        }
+        if ticket.resend == Resend::Never && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
+            let piece = if midway { Piece::Last } else { Piece::Whole };
+            if self.withholds(&ticket, reply, piece) {
+                return self.withhold((id, addr), &ticket, reply, piece);
+            }
         }
         match ticket.work {
             Work::Whole if midway => {

@@ -88,7 +88,11 @@ impl Proxy {
         let greeting = Ticket::of_nobody(Work::Greeting, now);
         match purpose {
             Purpose::Lane { .. } => pipe.push_unkept(&hello, greeting, &mut self.pool),
-            Purpose::Shared | Purpose::Retiring | Purpose::Private { .. } | Purpose::Idle => {
+            Purpose::Shared
+            | Purpose::Confirmer
+            | Purpose::Retiring
+            | Purpose::Private { .. }
+            | Purpose::Idle => {
                 pipe.push(&hello, greeting, &mut self.pool);
                 for request in prelude {
                     pipe.push(request, Ticket::of_nobody(Work::Nobody, now), &mut self.pool);
@@ -140,6 +144,10 @@ impl Proxy {
         if let Some(pipe) = self.pipes.get_mut(id) {
             pipe.number = hello.number;
             self.waits.opening -= usize::from(std::mem::take(&mut pipe.opening));
+            if pipe.purpose == Purpose::Confirmer {
+                let confirmer = pipe.confirmer;
+                self.confirmer_greeted(confirmer);
+            }
         }
         self.let_go(id);
         self.links.remove(&addr);
@@ -189,6 +197,7 @@ impl Proxy {
         for (node, _) in primaries {
             let _ = self.way_to(node, self.base[0]); // connect ahead of the first request
         }
+        self.arrange_confirmers();
     }
 
     /// Puts the pipes of all trunks where the new map has their nodes.

@@ -108,6 +108,7 @@ impl Proxy {
             }
             self.end_transaction(id);
             self.join_trunk(id, self.base[0]);
+            self.set_durability(id, b"default");
         }
         admit
     }
