@@ -164,9 +164,21 @@ pub(crate) struct RunArgs {
     /// gateway: file with the password of the nodes
     #[arg(long, value_name = "FILE")]
     pub(crate) node_password_file: Option<PathBuf>,
+    /// gateway: what the replies of writes wait for
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) durability: Option<WritesWaitFor>,
     /// gateway: worker threads, 0 chooses by the machine's cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: u16,
+}
+
+/// What the reply of a write waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WritesWaitFor {
+    /// The primary
+    Async,
+    /// A replica too
+    Replicated,
 }
 
 /// What a process does.

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
-use crate::secret::named_users;
+use crate::secret::{durability, named_users};
 
 /// Which roles run in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +175,8 @@ fn settings(config: &Config, secrets: &Secrets) -> Result<Settings, String> {
     settings.max_clients = config.gateway.max_clients as usize;
     settings.max_private = config.gateway.max_private as usize;
     settings.hold = config.gateway.hold.duration();
+    settings.durability = durability(config.gateway.durability);
+    settings.durability_wait = config.gateway.durability_wait.duration();
     settings.users = named_users(&config.gateway.users)?;
     Ok(settings)
 }

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use evenkeel_control::engine::Lifetime;
 use evenkeel_control::home::Home;
 use evenkeel_control::server::Server;
-use evenkeel_gateway::{Gateway, Settings};
+use evenkeel_gateway::{Durability, Gateway, Settings};
 
 use super::Outcome;
-use crate::cli::{Role, RunArgs};
+use crate::cli::{Role, RunArgs, WritesWaitFor};
 use crate::run::{self, Parts, Service};
 use crate::say::{complain, say};
 use crate::secret::secret;
@@ -29,6 +29,10 @@ fn gateway(args: &RunArgs) -> Outcome {
     settings.workers = args.threads.into();
     settings.client_password = args.password_file.as_deref().map(secret).transpose()?;
     settings.node_password = args.node_password_file.as_deref().map(secret).transpose()?;
+    settings.durability = match args.durability {
+        None | Some(WritesWaitFor::Async) => Durability::Async,
+        Some(WritesWaitFor::Replicated) => Durability::Replicated,
+    };
     if settings.client_password.is_none() && !listen.ip().is_loopback() {
         complain(format_args!("{listen} is open to everyone who reaches it: there is no --password-file"));
     }
@@ -47,6 +51,7 @@ fn cluster(args: &RunArgs, parts: Parts) -> Outcome {
         ("--password-file", args.password_file.is_some()),
         ("--node-password-file", args.node_password_file.is_some()),
         ("--threads", args.threads != 0),
+        ("--durability", args.durability.is_some()),
     ];
     refuse(&gateway_only, "gateway")?;
     let config = run::config(args.config.as_deref())?;
