@@ -85,7 +85,9 @@ async fn tell(eyes: &mut Eyes, wanted: &Wanted, changes: &[Change], journal: &mu
         let (command, what) = match change {
             Change::Set { user, rules } => {
                 let mut command = acl(&["SETUSER", user, "reset"]);
-                rules.iter().for_each(|rule| drop(command.arg(rule)));
+                for rule in rules {
+                    command.arg(rule);
+                }
                 (command, format!("learn the user {user}"))
             }
             Change::Remove { user } => (acl(&["DELUSER", user]), format!("forget the user {user}")),
@@ -103,7 +105,9 @@ async fn tell(eyes: &mut Eyes, wanted: &Wanted, changes: &[Change], journal: &mu
 
 fn acl(words: &[&str]) -> Cmd {
     let mut command = redis::cmd("ACL");
-    words.iter().for_each(|word| drop(command.arg(*word)));
+    for word in words {
+        command.arg(*word);
+    }
     command
 }
 

@@ -65,6 +65,9 @@ metrics! {
     ClientBytesOut "client_bytes_out" Counter "bytes" "Bytes written to clients";
     NodeBytesIn "node_bytes_in" Counter "bytes" "Bytes read from nodes";
     NodeBytesOut "node_bytes_out" Counter "bytes" "Bytes written to nodes";
+    Messages "messages" Counter "" "Messages handed to subscribed clients";
+    Subscriptions "subscriptions" Gauge "" "Channels and patterns that clients are subscribed to, each counted for each client";
+    SubscriptionGaps "subscription_gaps" Counter "" "Channels and patterns whose messages may have been missed, because their node was lost or their slot moved and they had to be subscribed again";
     TopologyChanges "topology_changes" Counter "" "Topologies adopted";
     Turns "turns" Counter "" "Turns of the event loop";
 }

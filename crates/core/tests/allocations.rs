@@ -3,7 +3,7 @@
 //!
 //! One test function: what another test of this binary would allocate meanwhile would be counted too.
 
-use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId, Settings};
+use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId, Settings, Which};
 use evenkeel_core::resp::{Proto, ReplyScan, Scan, Writer};
 use evenkeel_core::topology::{Node, NodeIndex, SLOTS, Topology, slot};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -182,6 +182,7 @@ impl World {
                 | Output::CloseClient(_)
                 | Output::Learn
                 | Output::Gather { .. }
+                | Output::Tell(_)
                 | Output::Report(_) => panic!("{output:?} in the middle of ordinary requests"),
             }
         }
@@ -301,7 +302,7 @@ fn an_ordinary_request_allocates_nothing() {
     world.settle();
     let each = bytes_of_an_idle_client(&mut world);
     assert!(each < 2048, "an idle client holds {each} bytes");
-    let lines = world.proxy.list_clients(None);
+    let lines = world.proxy.list_clients(&Which::All);
     assert!(
         lines.lines().all(|line| line.contains(" qbuf=0 ") && line.contains(" tot-mem=0 ")),
         "an idle client holds bytes"

@@ -196,6 +196,7 @@ impl World {
                 }
             }
             Output::Gather { .. } => panic!("nobody asked for {output:?}"),
+            Output::Tell(_) => {}
             Output::Report(text) => {
                 assert!(text.contains("middle of a reply"), "{text}");
                 self.evicting = true;

@@ -1,7 +1,7 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
 use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
-use evenkeel_core::proxy::{Gather, Proxy, Unblocked};
+use evenkeel_core::proxy::{Count, Gather, Proxy, Unblocked};
 use evenkeel_core::resp::{Proto, Writer};
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use std::time::Duration;
 pub(crate) enum Part {
     Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
     Clients(String),
+    Count(usize),
+    Receivers { count: Count, here: Vec<i64> },
     Unblocked(Unblocked),
 }
 
@@ -21,7 +23,18 @@ impl Part {
                 latency: Box::new(*proxy.latency()),
                 slots_known: proxy.topology().covered() as u32,
             },
-            Gather::Clients(numbers) => Part::Clients(proxy.list_clients(numbers.as_deref())),
+            Gather::Clients(which) => Part::Clients(proxy.list_clients(which)),
+            Gather::Kill(kill) => Part::Count(proxy.kill_clients(kill)),
+            Gather::Pause(pause) => {
+                match pause {
+                    Some(pause) => proxy.pause(*pause),
+                    None => proxy.unpause(),
+                }
+                Part::Count(0)
+            }
+            Gather::Receivers(count) => {
+                Part::Receivers { count: count.clone(), here: proxy.receivers(count) }
+            }
             Gather::Unblock { number, reason } => Part::Unblocked(proxy.unblock(*number, *reason)),
         }
     }
@@ -30,14 +43,18 @@ impl Part {
 /// The one worker's part that knows the client to unblock.
 pub(crate) fn unblocked(parts: &[Part]) -> Unblocked {
     let found = parts.iter().find_map(|part| match part {
-        Part::Unblocked(Unblocked::Nobody) | Part::Metrics { .. } | Part::Clients(_) => None,
+        Part::Unblocked(Unblocked::Nobody)
+        | Part::Metrics { .. }
+        | Part::Clients(_)
+        | Part::Count(_)
+        | Part::Receivers { .. } => None,
         Part::Unblocked(found) => Some(found.clone()),
     });
     found.unwrap_or(Unblocked::Nobody)
 }
 
 /// The reply made of all workers' parts.
-pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
+pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duration) -> Vec<u8> {
     let mut snapshot = Snapshot {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -49,6 +66,8 @@ pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
     };
     let mut sums = [0u64; COUNT];
     let mut clients = String::new();
+    let mut sum = 0;
+    let mut receivers = Vec::new();
     for part in parts {
         match part {
             Part::Metrics { counts, latency, slots_known } => {
@@ -57,14 +76,19 @@ pub(crate) fn reply(parts: &[Part], uptime: Duration) -> Vec<u8> {
                 snapshot.slots_known = snapshot.slots_known.min(*slots_known);
             }
             Part::Clients(lines) => clients.push_str(lines),
+            Part::Count(count) => sum += count,
+            Part::Receivers { here, .. } => receivers.push(here.clone()),
             Part::Unblocked(_) => {} // see `unblocked`
         }
     }
     let mut out = Vec::new();
-    let mut writer = Writer::new(&mut out, Proto::Two);
-    match parts.first() {
-        Some(Part::Clients(_)) => writer.bulk(clients.as_bytes()),
-        Some(Part::Metrics { .. } | Part::Unblocked(_)) | None => {
+    let mut writer = Writer::new(&mut out, proto);
+    match what {
+        Gather::Receivers(count) => return count.reply(&receivers),
+        Gather::Clients(_) => writer.verbatim(clients.as_bytes()),
+        Gather::Kill(kill) => kill.reply(sum, &mut writer),
+        Gather::Pause(_) => writer.simple("OK"),
+        Gather::Metrics | Gather::Unblock { .. } => {
             snapshot.values =
                 metric::ALL.iter().map(|metric| (metric.name().to_owned(), sums[*metric as usize])).collect();
             writer.bulk(&serde_json::to_vec(&snapshot).unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use crate::gather::Part;
 use evenkeel_core::command::Lexicon;
-use evenkeel_core::proxy::Gather;
+use evenkeel_core::proxy::{Gather, Tidings};
 use evenkeel_core::topology::Topology;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,6 +18,8 @@ pub(crate) enum Message {
     Drain,
     /// Worker `from` wants your part of an answer.
     Ask { from: usize, what: Gather, token: u64 },
+    /// Something that another worker tells all others.
+    Tidings(Tidings),
     /// A worker's part of the answer that you asked for.
     Told { token: u64, part: Part },
 }

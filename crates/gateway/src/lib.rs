@@ -180,6 +180,7 @@ fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
         hold: settings.hold.as_micros() as u64,
         durability: settings.durability,
         durability_wait: settings.durability_wait.as_micros() as u64,
+        workers: settings.worker_count(),
         max_lent: settings.max_private.div_ceil(workers),
         ..proxy::Settings::default()
     }

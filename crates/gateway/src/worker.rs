@@ -404,6 +404,10 @@ impl Worker {
                 }
                 self.gathering.insert(token, Gathering { what, session, seq, parts: Vec::new() });
             }
+            Output::Tell(tidings) => {
+                let others = self.shared.inboxes.iter().enumerate().filter(|(place, _)| *place != self.place);
+                others.for_each(|(_, inbox)| inbox.send(Message::Tidings(tidings.clone())));
+            }
             Output::Report(text) => tracing::warn!("{text}"),
         }
     }
@@ -457,6 +461,7 @@ impl Worker {
                     self.shared.inboxes[from].send(Message::Told { token, part });
                 }
                 Message::Told { token, part } => self.told(token, part),
+                Message::Tidings(tidings) => self.proxy.told(&tidings),
                 Message::Drain => self.drain(),
             }
         }
@@ -481,8 +486,13 @@ impl Worker {
                     let found = gather::unblocked(&done.parts);
                     self.proxy.unblocked(done.session, done.seq, reason, &found);
                 }
-                Gather::Metrics | Gather::Clients(_) => {
-                    let reply = gather::reply(&done.parts, self.shared.started.elapsed());
+                Gather::Metrics
+                | Gather::Clients(_)
+                | Gather::Kill(_)
+                | Gather::Pause(_)
+                | Gather::Receivers(_) => {
+                    let proto = self.proxy.client_proto(done.session);
+                    let reply = gather::reply(&done.what, &done.parts, proto, self.shared.started.elapsed());
                     self.proxy.answer(done.session, done.seq, &reply);
                 }
             }

@@ -106,8 +106,13 @@ pub enum Access {
 pub enum Treat {
     /// All keys are in one slot: sent verbatim to the slot's primary.
     Slot,
-    /// Argument 1 is a channel: sent to the primary that owns the channel's slot, so that counts meet there.
-    Channel,
+    /// Adds subscriptions.
+    Subscribe(Feed),
+    /// Takes subscriptions away.
+    Unsubscribe(Feed),
+    /// Sent to the node where the subscribers of a channel meet; the receivers in its reply are counted as clients of
+    /// the gateway count them.
+    Receivers(Feed),
     /// Sent verbatim to one fixed primary (the answer is the same everywhere).
     AnyPrimary,
     /// Split by slot and merged.
@@ -118,6 +123,8 @@ pub enum Treat {
     Every(Scope, Fold),
     /// CONFIG SET: to every node, but for the settings that evenkeel itself lives by.
     Settings,
+    /// ACL SETUSER: to every node, but for the user that evenkeel itself lives by.
+    SetUser,
     /// Walks the primaries one after the other (SCAN).
     Scan,
     /// All keys are in one slot, and the reply may be long in coming: sent to the slot's primary on a connection of its
@@ -191,8 +198,12 @@ pub enum Fold {
     Weighted,
     /// INFO texts merged into one.
     Info,
+    /// Channels, each with the sum of its receivers (PUBSUB SHARDNUMSUB).
+    Receivers,
     /// Log entries, the newest first, as many as were asked for, each with its node's address (SLOWLOG GET).
     Newest,
+    /// Log entries, the youngest first, as many as were asked for (ACL LOG).
+    Youngest,
     /// The worst spike of each event (LATENCY LATEST).
     Spikes,
     /// Pairs of time and value by time (LATENCY HISTORY).
@@ -207,6 +218,46 @@ pub enum Fold {
     Texts,
     /// Digests of the nodes' data joined by exclusive or, as the server joins those of keys (DEBUG DIGEST).
     Digest,
+}
+
+/// What a client can subscribe to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// A channel: SUBSCRIBE.
+    Channel,
+    /// All channels that a pattern matches: PSUBSCRIBE.
+    Pattern,
+    /// A channel that lives where its slot does: SSUBSCRIBE.
+    Shard,
+}
+
+impl Feed {
+    /// For arrays by feed.
+    pub fn index(self) -> usize {
+        match self {
+            Feed::Channel => 0,
+            Feed::Pattern => 1,
+            Feed::Shard => 2,
+        }
+    }
+
+    /// The command that subscribes, as a confirmation names it.
+    pub fn subscribe(self) -> &'static str {
+        match self {
+            Feed::Channel => "subscribe",
+            Feed::Pattern => "psubscribe",
+            Feed::Shard => "ssubscribe",
+        }
+    }
+
+    /// The command that ends a subscription.
+    pub fn unsubscribe(self) -> &'static str {
+        match self {
+            Feed::Channel => "unsubscribe",
+            Feed::Pattern => "punsubscribe",
+            Feed::Shard => "sunsubscribe",
+        }
+    }
 }
 
 /// Commands that the gateway answers itself, each named after its row (READWRITE shares READONLY's).
@@ -227,6 +278,12 @@ pub enum Local {
     ClientGetname,
     ClientId,
     ClientSetinfo,
+    ClientKill,
+    ClientNoEvict,
+    ClientPause,
+    ClientReply,
+    ClientUnpause,
+    AclWhoami,
     ClientInfo,
     ClientList,
     ClientUnblock,
@@ -241,6 +298,7 @@ pub enum Local {
     ClusterReplicas,
     ClusterFailureReports,
     ClusterHelp,
+    Monitor,
     Evenkeel,
     Multi,
     Exec,

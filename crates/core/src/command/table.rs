@@ -7,10 +7,11 @@
 use super::Access::{Admin, Read, Write};
 use super::Scope::{Aside, Nodes, Primaries};
 use super::Treat::{
-    AnyPrimary, Blocking, Channel, Confirm, Every, Here, Later, Refused, Scan, Settings, Slot, SlotNumber,
+    AnyPrimary, Blocking, Confirm, Every, Here, Later, Receivers, Refused, Scan, SetUser, Settings, Slot,
+    SlotNumber, Subscribe, Unsubscribe,
 };
 use super::refusals::{ASKING, DEBUG, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY};
-use super::{Access, Command, CommandId, CountRule, Dest, Fold, Keys, Local, Split, Timeout, Treat};
+use super::{Access, Command, CommandId, CountRule, Dest, Feed, Fold, Keys, Local, Split, Timeout, Treat};
 
 const NONE: Keys = Keys::None;
 /// The first argument.
@@ -286,21 +287,21 @@ const ROWS: &[Command] = &[
     row("script|load", 3, NONE, Admin, Every(Nodes, Fold::Same)),
     row("script|show", 3, NONE, Admin, Every(Primaries, Fold::Any)),
     // channels
-    row("psubscribe", -2, NONE, Admin, Later),
-    row("publish", 3, NONE, Write, Channel),
+    row("psubscribe", -2, NONE, Admin, Subscribe(Feed::Pattern)),
+    row("publish", 3, NONE, Write, Receivers(Feed::Channel)),
     row("pubsub", -2, NONE, Admin, Later),
-    row("pubsub|channels", -2, NONE, Admin, Later),
+    row("pubsub|channels", -2, NONE, Admin, AnyPrimary),
     row("pubsub|help", 2, NONE, Admin, AnyPrimary),
-    row("pubsub|numpat", 2, NONE, Admin, Later),
-    row("pubsub|numsub", -2, NONE, Admin, Later),
-    row("pubsub|shardchannels", -2, NONE, Admin, Later),
-    row("pubsub|shardnumsub", -2, NONE, Admin, Later),
-    row("punsubscribe", -1, NONE, Admin, Later),
-    row("spublish", 3, ONE, Write, Slot),
-    row("ssubscribe", -2, ALL, Admin, Later),
-    row("subscribe", -2, NONE, Admin, Later),
-    row("sunsubscribe", -1, ALL, Admin, Later),
-    row("unsubscribe", -1, NONE, Admin, Later),
+    row("pubsub|numpat", 2, NONE, Admin, AnyPrimary),
+    row("pubsub|numsub", -2, NONE, Admin, Receivers(Feed::Channel)),
+    row("pubsub|shardchannels", -2, NONE, Admin, Every(Primaries, Fold::Concat)),
+    row("pubsub|shardnumsub", -2, NONE, Admin, Every(Primaries, Fold::Receivers)),
+    row("punsubscribe", -1, NONE, Admin, Unsubscribe(Feed::Pattern)),
+    row("spublish", 3, ONE, Write, Receivers(Feed::Shard)),
+    row("ssubscribe", -2, ALL, Admin, Subscribe(Feed::Shard)),
+    row("subscribe", -2, NONE, Admin, Subscribe(Feed::Channel)),
+    row("sunsubscribe", -1, ALL, Admin, Unsubscribe(Feed::Shard)),
+    row("unsubscribe", -1, NONE, Admin, Unsubscribe(Feed::Channel)),
     // transactions
     row("discard", 1, NONE, Admin, Here(Local::Discard)),
     row("exec", 1, NONE, Admin, Here(Local::Exec)),
@@ -319,18 +320,18 @@ const ROWS: &[Command] = &[
     row("client|id", 2, NONE, Admin, Here(Local::ClientId)),
     row("client|import-source", 3, NONE, Admin, Later),
     row("client|info", 2, NONE, Admin, Here(Local::ClientInfo)),
-    row("client|kill", -3, NONE, Admin, Later),
+    row("client|kill", -3, NONE, Admin, Here(Local::ClientKill)),
     row("client|list", -2, NONE, Admin, Here(Local::ClientList)),
-    row("client|no-evict", 3, NONE, Admin, Later),
+    row("client|no-evict", 3, NONE, Admin, Here(Local::ClientNoEvict)),
     row("client|no-touch", 3, NONE, Admin, Later),
-    row("client|pause", -3, NONE, Admin, Later),
-    row("client|reply", 3, NONE, Admin, Later),
+    row("client|pause", -3, NONE, Admin, Here(Local::ClientPause)),
+    row("client|reply", 3, NONE, Admin, Here(Local::ClientReply)),
     row("client|setinfo", 4, NONE, Admin, Here(Local::ClientSetinfo)),
     row("client|setname", 3, NONE, Admin, Here(Local::ClientSetname)),
     row("client|tracking", -3, NONE, Admin, Later),
     row("client|trackinginfo", 2, NONE, Admin, Later),
     row("client|unblock", -3, NONE, Admin, Here(Local::ClientUnblock)),
-    row("client|unpause", 2, NONE, Admin, Later),
+    row("client|unpause", 2, NONE, Admin, Here(Local::ClientUnpause)),
     row("echo", 2, NONE, Admin, Here(Local::Echo)),
     row("hello", -1, NONE, Admin, Here(Local::Hello)),
     row("ping", -1, NONE, Admin, Here(Local::Ping)),
@@ -342,18 +343,18 @@ const ROWS: &[Command] = &[
     // the server
     row("acl", -2, NONE, Admin, Later),
     row("acl|cat", -2, NONE, Admin, AnyPrimary),
-    row("acl|deluser", -3, NONE, Admin, Later),
+    row("acl|deluser", -3, NONE, Admin, Every(Nodes, Fold::Same)),
     row("acl|dryrun", -4, NONE, Admin, AnyPrimary),
     row("acl|genpass", -2, NONE, Admin, AnyPrimary),
-    row("acl|getuser", 3, NONE, Admin, Later),
+    row("acl|getuser", 3, NONE, Admin, AnyPrimary),
     row("acl|help", 2, NONE, Admin, AnyPrimary),
-    row("acl|list", 2, NONE, Admin, Later),
-    row("acl|load", 2, NONE, Admin, Later),
-    row("acl|log", -2, NONE, Admin, Later),
-    row("acl|save", 2, NONE, Admin, Later),
-    row("acl|setuser", -3, NONE, Admin, Later),
-    row("acl|users", 2, NONE, Admin, Later),
-    row("acl|whoami", 2, NONE, Admin, Later),
+    row("acl|list", 2, NONE, Admin, AnyPrimary),
+    row("acl|load", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("acl|log", -2, NONE, Admin, Every(Primaries, Fold::Youngest)),
+    row("acl|save", 2, NONE, Admin, Every(Nodes, Fold::AllOk)),
+    row("acl|setuser", -3, NONE, Admin, SetUser),
+    row("acl|users", 2, NONE, Admin, AnyPrimary),
+    row("acl|whoami", 2, NONE, Admin, Here(Local::AclWhoami)),
     row("bgrewriteaof", 1, NONE, Admin, Every(Primaries, Fold::Same)),
     row("bgsave", -1, NONE, Admin, Every(Primaries, Fold::Same)),
     row("command", -1, NONE, Admin, AnyPrimary),
@@ -436,7 +437,7 @@ const ROWS: &[Command] = &[
     row("module|load", -3, NONE, Admin, Refused(MODULES)),
     row("module|loadex", -3, NONE, Admin, Refused(MODULES)),
     row("module|unload", 3, NONE, Admin, Refused(MODULES)),
-    row("monitor", 1, NONE, Admin, Later),
+    row("monitor", 1, NONE, Admin, Here(Local::Monitor)),
     row("psync", -3, NONE, Admin, Refused(REPLICATION)),
     row("replconf", -1, NONE, Admin, Refused(REPLICATION)),
     row("replicaof", 3, NONE, Admin, Refused(TOPOLOGY)),
@@ -554,10 +555,13 @@ mod tests {
                 Treat::Slot | Treat::Split(_) | Treat::Blocking(_) => {
                     assert_ne!(command.keys, Keys::None, "{}", command.name)
                 }
-                Treat::Channel
+                Treat::Receivers(_)
+                | Treat::Subscribe(_)
+                | Treat::Unsubscribe(_)
                 | Treat::AnyPrimary
                 | Treat::SlotNumber
                 | Treat::Settings
+                | Treat::SetUser
                 | Treat::Every(..)
                 | Treat::Scan
                 | Treat::Confirm

@@ -10,7 +10,34 @@ use super::NodeName;
 
 /// The users that one node knows: the rules of each, by name, without `default`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Users(BTreeMap<String, Vec<String>>);
+pub struct Users(BTreeMap<String, Rules>);
+
+/// What one user may do: equal when the same words say it. Redis 7.0 writes single commands in an order of its own, another
+/// one in every process.
+#[derive(Clone, Debug, Eq)]
+struct Rules {
+    written: Vec<String>,
+    sorted: Vec<String>,
+}
+
+impl Rules {
+    fn of(written: Vec<String>) -> Rules {
+        let plain = |rule: &String| {
+            let mut words: Vec<&str> = rule.split([' ', '(', ')']).filter(|word| !word.is_empty()).collect();
+            words.sort_unstable();
+            words.join(" ")
+        };
+        let mut sorted: Vec<String> = written.iter().map(plain).collect();
+        sorted.sort_unstable();
+        Rules { written, sorted }
+    }
+}
+
+impl PartialEq for Rules {
+    fn eq(&self, other: &Rules) -> bool {
+        self.sorted == other.sorted
+    }
+}
 
 /// What a node has to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +72,8 @@ impl Users {
             let mut words = rules(line.strip_prefix("user ")?).into_iter();
             let name = words.next()?;
             // the default, which only users that were ever reset have written out
-            (name != "default").then(|| (name, words.filter(|word| word != "sanitize-payload").collect()))
+            (name != "default")
+                .then(|| (name, Rules::of(words.filter(|word| word != "sanitize-payload").collect())))
         };
         Users(lines.iter().filter_map(user).collect())
     }
@@ -96,9 +124,9 @@ pub fn align(
 }
 
 fn changes(users: &Users, right: &Users) -> Vec<Change> {
-    let differs = |(user, rules): &(&String, &Vec<String>)| users.0.get(*user) != Some(*rules);
+    let differs = |(user, rules): &(&String, &Rules)| users.0.get(*user) != Some(*rules);
     let set = right.0.iter().filter(differs);
-    let set = set.map(|(user, rules)| Change::Set { user: user.clone(), rules: rules.clone() });
+    let set = set.map(|(user, rules)| Change::Set { user: user.clone(), rules: rules.written.clone() });
     let extra = users.0.keys().filter(|user| !right.0.contains_key(*user));
     set.chain(extra.map(|user| Change::Remove { user: user.clone() })).collect()
 }
@@ -110,6 +138,7 @@ mod tests {
     use super::{Change, NodeName, Users, Voice, align};
 
     const ALICE: &str = "user alice on #ab ~a* resetchannels -@all +get (~c* +set)";
+    const ALICE_TOO: &str = "user alice on sanitize-payload #ab ~a* resetchannels +get -@all (+set ~c*)";
 
     fn users(lines: &[&str]) -> Users {
         Users::parse(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
@@ -130,14 +159,7 @@ mod tests {
     fn a_new_node_is_told_who_the_others_know() {
         let now = nodes(&[
             ("a", Voice::Votes, &[ALICE]),
-            (
-                "b",
-                Voice::Votes,
-                &[
-                    "user default on",
-                    "user alice on sanitize-payload #ab ~a* resetchannels -@all +get (~c* +set)",
-                ],
-            ),
+            ("b", Voice::Votes, &["user default on", ALICE_TOO]),
             ("c", Voice::Votes, &[ALICE]),
             ("d", Voice::Listens, &["user eve on nopass"]),
             ("e", Voice::Listens, &[ALICE]),

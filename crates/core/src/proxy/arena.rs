@@ -109,6 +109,13 @@ impl<T> Arena<T> {
         self.places.iter_mut().filter_map(|(_, thing)| thing.as_mut())
     }
 
+    pub(crate) fn iter_mut_with_ids(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
+        self.places.iter_mut().enumerate().filter_map(|(index, (generation, thing))| {
+            let id = Id { index: index as u32, generation: *generation, kind: std::marker::PhantomData };
+            thing.as_mut().map(|thing| (id, thing))
+        })
+    }
+
     pub(crate) fn ids(&self) -> Vec<Id<T>> {
         self.iter().map(|(id, _)| id).collect()
     }

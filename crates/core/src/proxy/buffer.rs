@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// Size of the chunks that most connections need at a time.
 const SMALL: usize = 4 * 1024;
@@ -72,10 +74,39 @@ impl Pool {
     }
 }
 
+/// Bytes of a queue.
+#[derive(Debug)]
+enum Chunk {
+    /// This queue's.
+    Own(Vec<u8>),
+    /// The same for many queues.
+    Shared(Arc<[u8]>),
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Chunk::Own(bytes) => bytes,
+            Chunk::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Chunk {
+    fn give_to(self, pool: &mut Pool) {
+        match self {
+            Chunk::Own(bytes) => pool.give(bytes),
+            Chunk::Shared(_) => {}
+        }
+    }
+}
+
 /// A queue of outgoing frames: kept (sent, not released) bytes first, then unsent ones.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    chunks: VecDeque<Vec<u8>>,
+    chunks: VecDeque<Chunk>,
     /// Offset in the first chunk up to which everything is released.
     released: usize,
     /// Bytes that were sent and are kept.
@@ -102,15 +133,27 @@ impl Queue {
         self.unsent += frame.len();
     }
 
+    /// Appends a frame that many queues have, without a copy.
+    pub(crate) fn push_shared(&mut self, frame: &Arc<[u8]>) {
+        self.chunks.push_back(Chunk::Shared(Arc::clone(frame)));
+        self.unsent += frame.len();
+    }
+
     /// The last chunk, with room for `room` more bytes.
     #[inline]
     fn tail(&mut self, room: usize, pool: &mut Pool) -> &mut Vec<u8> {
-        let fits = self.chunks.back().is_some_and(|chunk| chunk.capacity() - chunk.len() >= room);
-        if !fits {
-            let least = if self.chunks.is_empty() { room } else { room.max(LARGE) };
-            self.chunks.push_back(pool.take(least));
+        let least = match self.chunks.back() {
+            Some(Chunk::Own(chunk)) if chunk.capacity() - chunk.len() >= room => None,
+            Some(Chunk::Own(_)) => Some(room.max(LARGE)),
+            Some(Chunk::Shared(_)) | None => Some(room),
+        };
+        if let Some(least) = least {
+            self.chunks.push_back(Chunk::Own(pool.take(least)));
         }
-        self.chunks.back_mut().expect("a chunk was just made sure of")
+        match self.chunks.back_mut() {
+            Some(Chunk::Own(chunk)) => chunk,
+            Some(Chunk::Shared(_)) | None => unreachable!("a chunk was just made sure of"),
+        }
     }
 
     /// Fills `slices` with the unsent bytes in order, up to its capacity; returns how many it filled.
@@ -159,7 +202,7 @@ impl Queue {
         let mut rest: &[u8] = chunks.next().map_or(&[], |chunk| &chunk[self.released..]);
         lens.map_while(move |len| {
             if rest.is_empty() && len > 0 {
-                rest = chunks.next()?;
+                rest = &**chunks.next()?;
             }
             let (frame, after) = rest.split_at_checked(len)?;
             rest = after;
@@ -182,14 +225,14 @@ impl Queue {
             }
             self.released -= chunk.len();
             if let Some(chunk) = self.chunks.pop_front() {
-                pool.give(chunk);
+                chunk.give_to(pool);
             }
         }
     }
 
     /// Drops everything.
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
-        self.chunks.drain(..).for_each(|chunk| pool.give(chunk));
+        self.chunks.drain(..).for_each(|chunk| chunk.give_to(pool));
         (self.released, self.kept, self.unsent) = (0, 0, 0);
     }
 }

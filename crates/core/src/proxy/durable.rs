@@ -328,6 +328,8 @@ impl Proxy {
             }
             Work::Block(block) => self.block_done(ticket, block, reply, piece),
             Work::Whole
+            | Work::Count
+            | Work::Hub(_)
             | Work::Greeting
             | Work::Run
             | Work::Nobody

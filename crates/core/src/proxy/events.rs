@@ -49,6 +49,12 @@ impl Proxy {
                 self.unstall(id);
             }
             if let Some(extra) = extra {
+                if let Some(subscriptions) = extra.subscriptions {
+                    self.end_subscriptions(id, *subscriptions);
+                }
+                if extra.monitors {
+                    self.end_monitor(id);
+                }
                 self.forget_transaction(extra.transaction);
             }
             if let Some(stream) = stream {
@@ -171,7 +177,7 @@ impl Proxy {
         match pipe.purpose {
             Purpose::Lane { tenant } => self.stream_wrote(id, tenant, bytes),
             Purpose::Private { .. } => self.let_go(id),
-            Purpose::Shared | Purpose::Confirmer | Purpose::Retiring | Purpose::Idle => {}
+            Purpose::Shared | Purpose::Confirmer | Purpose::Retiring | Purpose::Idle | Purpose::Hub(_) => {}
         }
         more
     }
@@ -196,6 +202,7 @@ impl Proxy {
                 self.resume = list; // keep the memory
             }
         }
+        self.tell_commands();
         self.start_rounds();
     }
 
@@ -238,10 +245,13 @@ impl Proxy {
             self.trimmed = self.now.steady;
             self.pool.trim();
             self.sweep_trunks();
+            self.sweep_hubs();
             self.sweep_idle();
         }
         self.relieve_stalls();
         self.stream_tick();
+        self.end_pause();
+        self.tick_pubsub();
         self.wait_tick();
         self.confirmer_tick();
         self.watch_tick();
@@ -252,7 +262,9 @@ impl Proxy {
         let often =
             self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty() || self.withheld() > 0;
         let idle = self.now.steady + if often { 20_000 } else { 100_000 };
-        let dues = self.park.next_due().into_iter().chain(self.waits.next_due(self.now.steady));
+        let waits = self.waits.next_due(self.now.steady);
+        let pause = self.pause.map(|pause| pause.until);
+        let dues = self.park.next_due().into_iter().chain(self.pubsub.next_due()).chain(waits).chain(pause);
         dues.fold(idle, u64::min)
     }
 

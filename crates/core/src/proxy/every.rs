@@ -52,6 +52,9 @@ impl Proxy {
         frame: &[u8],
         args: &Args<'_>,
     ) -> Admit {
+        if fold == Fold::Youngest && args.get(2).eq_ignore_ascii_case(b"reset") {
+            return self.every(id, command, (Scope::Nodes, Fold::AllOk), frame, args);
+        }
         if let (Fold::Info, Some(frame)) = (fold, nodes_asked(args)) {
             return self.every(id, command, (Scope::Nodes, Fold::Texts), &frame, args);
         }
@@ -173,8 +176,8 @@ fn is_own_setting(name: &[u8]) -> bool {
 /// How many entries of a log the client wants (`slowlog.c`: 10 where it does not say, -1 for all).
 fn most(fold: Fold, args: &Args<'_>) -> usize {
     match (fold, args.get(2)) {
-        (Fold::Newest, b"") => 10,
-        (Fold::Newest, count) => parse_u64(count).map_or(usize::MAX, |count| count as usize),
+        (Fold::Newest | Fold::Youngest, b"") => 10,
+        (Fold::Newest | Fold::Youngest, count) => parse_u64(count).map_or(usize::MAX, |count| count as usize),
         _ => usize::MAX,
     }
 }

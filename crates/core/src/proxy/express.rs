@@ -18,7 +18,12 @@ use crate::topology::slot;
 impl Proxy {
     /// Admits the usual requests at the start of `bytes`; returns how many bytes are done with.
     pub(super) fn express(&mut self, id: SessionId, bytes: &[u8], spans: &mut Vec<Span>) -> usize {
-        let Proxy { sessions, pipes, trunks, topology, pool, dirty_pipes, now, epoch, .. } = self;
+        let Proxy {
+            sessions, pipes, trunks, topology, pool, dirty_pipes, now, epoch, pause, monitors, ..
+        } = self;
+        if pause.is_some() || monitors.is_on() {
+            return 0;
+        }
         let Some(session) = sessions.get_mut(id).filter(|session| is_plain(session)) else { return 0 };
         let Some(trunk) = trunks.get(session.trunk) else { return 0 };
         let mut at = 0;

@@ -27,13 +27,16 @@ fn judge(command: &Command, args: &Args<'_>) -> Judge {
         Treat::Here(local) => judge_local(local, args),
         Treat::Confirm => Judge::Asked,
         Treat::Slot
+        | Treat::Receivers(_)
+        | Treat::Subscribe(_)
+        | Treat::Unsubscribe(_)
         | Treat::Blocking(_)
-        | Treat::Channel
         | Treat::AnyPrimary
         | Treat::Split(_)
-        | Treat::SlotNumber
         | Treat::Every(..)
+        | Treat::SlotNumber
         | Treat::Settings
+        | Treat::SetUser
         | Treat::Scan
         | Treat::Later
         | Treat::Refused(_) => Judge::Elsewhere,
@@ -42,8 +45,8 @@ fn judge(command: &Command, args: &Args<'_>) -> Judge {
 
 fn judge_local(local: Local, args: &Args<'_>) -> Judge {
     let metrics = args.len() > 1 && args.get(1).eq_ignore_ascii_case(b"metrics");
-    if matches!(local, Local::Auth | Local::Hello | Local::Quit | Local::Reset) {
-        Judge::Elsewhere // `server.c`: CMD_NO_AUTH
+    if matches!(local, Local::Auth | Local::Hello | Local::Quit | Local::Reset | Local::Watch) {
+        Judge::Elsewhere // `server.c`: CMD_NO_AUTH; the node of its keys is asked to watch them
     } else if local == Local::ClientSetinfo {
         Judge::AskedAbout(&[b"CLIENT", b"SETNAME", b"x"])
     } else if local != Local::Evenkeel {
@@ -68,7 +71,7 @@ impl Proxy {
         let words: Vec<&[u8]> = match judge {
             Judge::Elsewhere => return None,
             Judge::DefaultOnly => {
-                return Some(self.refuse(id, &ErrorReply::NoPermCommand(command.name)));
+                return Some(self.reject(id, &ErrorReply::NoPermCommand(command.name)));
             }
             Judge::Asked => args.iter().collect(),
             Judge::AskedAbout(words) => words.to_vec(),
@@ -82,10 +85,10 @@ impl Proxy {
             return None;
         }
         Some(match text(&answer) {
-            Some(said) => self.refuse(id, &ErrorReply::NoPerm(said)),
+            Some(said) => self.reject(id, &ErrorReply::NoPerm(said)),
             None if answer.starts_with(b"-UNAVAILABLE ") => self.pass_on(id, &answer),
             // The nodes do not know the command, or not this form of it: nobody can say that it is allowed.
-            None => self.refuse(id, &ErrorReply::NoPermCommand(command.name)),
+            None => self.reject(id, &ErrorReply::NoPermCommand(command.name)),
         })
     }
 }

@@ -103,14 +103,16 @@ impl Proxy {
         Some(match ticket.work {
             Work::Inquiry(desk) => self.desk_trunk(desk),
             Work::Whole
+            | Work::Count
+            | Work::Hub(_)
             | Work::Part { .. }
             | Work::Errand { .. }
-            | Work::Block(_)
             | Work::Greeting
             | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
+            | Work::Block(_)
             | Work::Watch
             | Work::Wait(_) => session.trunk,
         })

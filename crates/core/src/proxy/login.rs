@@ -1,14 +1,31 @@
-//! Users of the nodes when something is wrong with them: a user that was deleted, or whose password was changed.
+//! Users of the nodes: how they are changed, and what follows when one is deleted or its password is changed.
 //!
 //! A node closes the connections of a user that is deleted; those are shared here by that user's clients, so the gateway
 //! tries whether the user still gets in, and if not, closes the clients, as a server would. None of that says anything
 //! about the node itself: others go on.
 
+use super::forward::Admit;
 use super::pipe::{Pipe, Purpose, State};
 use super::trunk::TrunkId;
 use super::{Output, PipeId, Proxy, SessionId};
+use crate::command::{Command, Fold, Scope};
+use crate::resp::{Args, ErrorReply};
 
 impl Proxy {
+    /// ACL SETUSER: on every node, since each of them may be asked by that user's clients.
+    pub(super) fn set_user(
+        &mut self,
+        id: SessionId,
+        command: &'static Command,
+        frame: &[u8],
+        args: &Args<'_>,
+    ) -> Admit {
+        if args.get(2) == b"default" {
+            return self.refuse(id, &ErrorReply::OwnUser);
+        }
+        self.every(id, command, (Scope::Nodes, Fold::AllOk), frame, args)
+    }
+
     /// Whether a connection was lost for its user's sake, as far as one can see: the gateway's own to that node are fine.
     pub(super) fn is_about_the_user(&self, lost: &Pipe) -> bool {
         let of_a_user = lost.trunk == self.door || self.login_of(lost.trunk).is_some();
@@ -43,7 +60,7 @@ impl Proxy {
             "node {addr} refuses the user {user}, whose clients are closed: {why}"
         )));
         self.members(trunk).into_iter().for_each(|client| self.drop_client(client));
-        self.lose_pipe(id, why);
+        self.lose_refused(id, why);
         true
     }
 

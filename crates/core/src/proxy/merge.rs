@@ -108,6 +108,9 @@ impl Proxy {
         } else {
             self.fold(&merge, &mut reply);
         }
+        if matches!(&merge.policy, Policy::Fan(fan) if fan.fold == Fold::Receivers) && !is_error(&reply) {
+            return self.counted_everywhere(merge.session, merge.seq, merge.born, &reply);
+        }
         self.deliver_merged(&merge, &reply);
     }
 

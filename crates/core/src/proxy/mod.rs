@@ -35,9 +35,13 @@ mod local;
 mod login;
 mod merge;
 mod mode;
+mod monitor;
+mod mute;
 mod order;
 mod park;
+mod pause;
 mod pipe;
+mod pubsub;
 mod redirect;
 mod replies;
 mod request;
@@ -64,9 +68,11 @@ use buffer::Pool;
 pub use durable::Durability;
 use durable::{Confirmer, ConfirmerId};
 use merge::Merge;
+use monitor::Monitors;
 use order::Strays;
 use park::Park;
 use pipe::Pipe;
+use pubsub::Pubsub;
 use session::Session;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -78,6 +84,10 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use local::{Kill, Which};
+pub use monitor::Tidings;
+pub use pause::{Pause, Paused};
+pub use pubsub::Count;
 pub use trunk::Login;
 
 pub(crate) type MergeId = Id<Merge>;
@@ -108,6 +118,10 @@ pub struct Settings {
     /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
     /// where others wait behind it.
     pub ahead: usize,
+    /// Unread bytes of messages and replies after which a subscriber is closed.
+    pub unread_messages: usize,
+    /// How many workers the gateway has.
+    pub workers: usize,
     /// Most connections to nodes that are lent to one client each at a time.
     pub max_lent: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
@@ -128,6 +142,8 @@ impl Default for Settings {
             ordinary: 1024 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,
+            unread_messages: 32 * 1024 * 1024,
+            workers: 1,
             max_lent: 10_000,
             slow_reader: 2_000_000,
         }
@@ -176,6 +192,8 @@ pub enum Output {
     Learn,
     /// Ask all workers for `what`, then call [`Proxy::answer`] with the result for request `seq` of `session`.
     Gather { what: Gather, session: SessionId, seq: u32 },
+    /// Tell all other workers ([`Proxy::told`]).
+    Tell(Tidings),
     /// Something that an operator should read in the log.
     Report(String),
 }
@@ -186,8 +204,14 @@ pub enum Output {
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
-    /// Clients: `CLIENT LIST`; these numbers only, or all of them.
-    Clients(Option<Vec<u64>>),
+    /// Clients: `CLIENT LIST`.
+    Clients(Which),
+    /// Close clients: `CLIENT KILL`.
+    Kill(Kill),
+    /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
+    Pause(Option<Pause>),
+    /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
+    Receivers(Count),
     /// Who can end the wait of this client: `CLIENT UNBLOCK`; then [`Proxy::unblocked`], not `answer`.
     Unblock { number: u64, reason: Reason },
 }
@@ -203,6 +227,8 @@ pub struct Proxy {
     merging: usize,
     pool: Pool,
     park: Park,
+    pubsub: Pubsub,
+    monitors: Monitors,
     strays: Strays,
     topology: Arc<Topology>,
     /// Commands that the table lacks.
@@ -223,6 +249,9 @@ pub struct Proxy {
     lent: usize,
     stalled: usize,
     lane_waiters: Vec<SessionId>,
+    /// A pause that clients asked for, and those whose requests wait for its end.
+    pause: Option<Pause>,
+    paused: Vec<SessionId>,
     waits: Waits,
     losses: Losses,
     confirmers: Arena<Confirmer>,
@@ -256,6 +285,8 @@ impl Proxy {
         let mut trunks = Arena::default();
         Proxy {
             park: Park::new(settings.hold_bytes),
+            pubsub: Pubsub::default(),
+            monitors: Monitors::default(),
             strays: Strays::default(),
             settings,
             now: Clock::default(),
@@ -277,6 +308,8 @@ impl Proxy {
             lent: 0,
             stalled: 0,
             lane_waiters: Vec::new(),
+            pause: None,
+            paused: Vec::new(),
             waits: Waits::default(),
             losses: Losses::default(),
             confirmers: Arena::default(),
@@ -320,6 +353,7 @@ impl Proxy {
             self.pipes.iter().map(|(_, pipe)| pipe.tickets.len() as u64).sum();
         counts[Metric::ParkedNow as usize] = self.park.len() as u64;
         counts[Metric::ParkedBytes as usize] = self.park.bytes() as u64;
+        counts[Metric::Subscriptions as usize] = self.pubsub.subscriptions() as u64;
         counts
     }
 

@@ -5,9 +5,10 @@
 //! queue of a transaction.
 
 use super::forward::Admit;
+use super::monitor::is_refused_to_monitors;
 use super::{Proxy, SessionId};
-use crate::command::Command;
-use crate::resp::Args;
+use crate::command::{Command, Treat};
+use crate::resp::{Args, ErrorReply, Proto};
 
 impl Proxy {
     /// What becomes of a request of a client that has [`super::session::Extra`] state; `None`: it is routed.
@@ -18,6 +19,20 @@ impl Proxy {
         frame: &[u8],
         args: &Args<'_>,
     ) -> Option<Admit> {
+        let session = self.sessions.get(id)?;
+        if session.proto == Proto::Two && !among_subscriptions(command) && session.is_subscriber() {
+            return Some(self.refuse(id, &ErrorReply::Subscribed(command.name)));
+        }
+        if session.extra.as_ref().is_some_and(|extra| extra.monitors) && is_refused_to_monitors(command) {
+            return Some(self.refuse(id, &ErrorReply::Monitor));
+        }
         self.in_transaction(id, command, frame, args)
     }
+}
+
+/// What a client of RESP2 may send while it is subscribed: its other replies could not be told from messages
+/// (`server.c`: `processCommand`).
+fn among_subscriptions(command: &Command) -> bool {
+    matches!(command.treat, Treat::Subscribe(_) | Treat::Unsubscribe(_))
+        || matches!(command.name, "ping" | "quit" | "reset")
 }

@@ -4,6 +4,7 @@
 use super::SessionId;
 use super::blocking::Step;
 use super::buffer::{Pool, Queue};
+use super::pubsub::{HubId, TopicId};
 use super::transaction::block::Block;
 use super::trunk::TrunkId;
 use crate::resp::ReplyScan;
@@ -54,6 +55,10 @@ pub(crate) enum Work {
     Watch,
     /// The answer to a question about a request that waits for it.
     Inquiry(super::inquiry::Desk),
+    /// The reply of a client's request that counts receivers.
+    Count,
+    /// A node's word on a topic that was subscribed, or given up.
+    Hub(TopicId),
 }
 
 impl Work {
@@ -62,7 +67,7 @@ impl Work {
     #[inline]
     pub(crate) fn is_ordered(self) -> bool {
         match self {
-            Work::Whole | Work::Part { .. } | Work::Block(_) => true,
+            Work::Whole | Work::Count | Work::Part { .. } | Work::Block(_) => true,
             Work::Errand { .. }
             | Work::Greeting
             | Work::Run
@@ -70,6 +75,7 @@ impl Work {
             | Work::Probe
             | Work::Body
             | Work::Watch
+            | Work::Hub(_)
             | Work::Wait(_)
             | Work::Inquiry(_) => false,
         }
@@ -88,6 +94,8 @@ impl Work {
             | Work::Probe
             | Work::Body
             | Work::Watch
+            | Work::Count
+            | Work::Hub(_)
             | Work::Wait(_)
             | Work::Inquiry(_) => self,
         }
@@ -138,6 +146,8 @@ pub(crate) enum Purpose {
     Private { tenant: SessionId },
     /// Asks whether replicas have what was written: see `durable`.
     Confirmer,
+    /// Subscriptions and their messages.
+    Hub(HubId),
     /// Was lent, and waits for the next.
     Idle,
     /// Was shared; takes nothing new and closes when it is empty.
@@ -149,7 +159,9 @@ impl Purpose {
     pub(crate) fn is_lent(self) -> bool {
         match self {
             Purpose::Lane { .. } | Purpose::Private { .. } => true,
-            Purpose::Shared | Purpose::Confirmer | Purpose::Idle | Purpose::Retiring => false,
+            Purpose::Shared | Purpose::Confirmer | Purpose::Hub(_) | Purpose::Idle | Purpose::Retiring => {
+                false
+            }
         }
     }
 }
@@ -291,7 +303,7 @@ impl Pipe {
     /// not handed to the kernel cannot have been executed: a server executes whole requests only.
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
-            Work::Greeting | Work::Run | Work::Nobody => Fate::Nobody,
+            Work::Greeting | Work::Run | Work::Nobody | Work::Hub(_) => Fate::Nobody,
             Work::Probe | Work::Watch => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent
@@ -300,13 +312,16 @@ impl Pipe {
                 Resend::Yes | Resend::Never => Fate::Gone,
             },
             Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
-            Work::Whole | Work::Part { .. } | Work::Block(_) | Work::Inquiry(_) | Work::Wait(_) => {
-                match ticket.resend {
-                    Resend::Yes => Fate::Again,
-                    Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
-                    Resend::Never => Fate::Again,
-                }
-            }
+            Work::Whole
+            | Work::Count
+            | Work::Part { .. }
+            | Work::Block(_)
+            | Work::Inquiry(_)
+            | Work::Wait(_) => match ticket.resend {
+                Resend::Yes => Fate::Again,
+                Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
+                Resend::Never => Fate::Again,
+            },
         }
     }
 }

@@ -114,22 +114,28 @@ impl Proxy {
 
     /// A connection to a node was refused or lost.
     pub fn pipe_lost(&mut self, id: PipeId, why: &str) {
-        self.lost(id, why);
+        self.lost(id, why, Blame::Node);
     }
 
     /// Gives a pipe up ourselves.
     pub(super) fn lose_pipe(&mut self, id: PipeId, why: &str) {
         if self.pipes.get(id).is_some() {
-            self.lost(id, why);
+            self.lost(id, why, Blame::Node);
             self.outputs.push(Output::ClosePipe(id));
         }
     }
 
-    fn lost(&mut self, id: PipeId, why: &str) {
+    /// Gives up a pipe that its node does not want for its user's sake.
+    pub(super) fn lose_refused(&mut self, id: PipeId, why: &str) {
+        self.lost(id, why, Blame::User);
+        self.outputs.push(Output::ClosePipe(id));
+    }
+
+    fn lost(&mut self, id: PipeId, why: &str, blame: Blame) {
         self.unshare(id);
         let Some(mut pipe) = self.pipes.remove(id) else { return };
         self.forget_uses(&pipe);
-        if self.is_about_the_user(&pipe) {
+        if blame == Blame::User || self.is_about_the_user(&pipe) {
             self.add(Metric::UpstreamLost, 1);
         } else {
             self.link_failed(pipe.addr, why);
@@ -155,8 +161,11 @@ impl Proxy {
         }
         pipe.out.clear(&mut self.pool);
         self.pool.give(std::mem::take(&mut pipe.inbox));
-        if pipe.purpose == Purpose::Shared {
+        if blame == Blame::Node && pipe.purpose == Purpose::Shared {
             self.knock_again(&pipe);
+        }
+        if let Purpose::Hub(hub) = pipe.purpose {
+            self.hub_lost(hub);
         }
     }
 
@@ -210,13 +219,15 @@ impl Proxy {
                 self.answered(ticket.session, &answer);
             }
             Work::Whole
+            | Work::Count
             | Work::Greeting
             | Work::Run
             | Work::Nobody
             | Work::Probe
             | Work::Body
             | Work::Watch
-            | Work::Wait(_) => {
+            | Work::Wait(_)
+            | Work::Hub(_) => {
                 self.deliver_error(ticket, error);
             }
         }
@@ -228,6 +239,13 @@ impl Proxy {
             self.merge_part(merge, part, b"-ERR nobody waits for this\r\n");
         }
     }
+}
+
+/// Why a pipe is lost: whether that says something about its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    Node,
+    User,
 }
 
 /// Whether ASKING goes before a request.

@@ -2,7 +2,8 @@
 
 use super::blocking::Step;
 use super::durable::Piece;
-use super::pipe::{Purpose, Resend, Ticket, Work};
+use super::pipe::{Pipe, Purpose, Resend, Ticket, Work};
+use super::pubsub::Pubsub;
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
 use crate::metric::Metric;
@@ -91,7 +92,8 @@ impl Proxy {
             None => false,
             Some(_) if pipe.midway => true,
             Some(b'-') => piece.len() > LONG_ERROR,
-            Some(kind) => *kind != b'>',
+            Some(b'>') => return false, // a push is dealt with whole, whoever waits for a reply
+            Some(_) => true,
         };
         match ticket.work {
             Work::Whole | Work::Body | Work::Wait(Step::Data) if passes => {
@@ -125,6 +127,7 @@ impl Proxy {
                 false
             }
             Work::Whole
+            | Work::Count
             | Work::Body
             | Work::Part { .. }
             | Work::Errand { .. }
@@ -133,6 +136,7 @@ impl Proxy {
             | Work::Probe
             | Work::Block(_)
             | Work::Watch
+            | Work::Hub(_)
             | Work::Wait(
                 Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked | Step::RoundMark | Step::Round,
             )
@@ -152,13 +156,15 @@ impl Proxy {
         }
         if !pipe.midway {
             match reply.first() {
-                Some(b'>') => return, // a push that nobody asked for
+                Some(b'>') => return self.pushed(id, reply),
                 Some(b'-') => {
                     let verdict = judge(reply, pipe.addr.ip());
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
-                    if verdict != Verdict::Deliver
-                        && matches!(judged, Some(Work::Whole | Work::Part { .. } | Work::Inquiry(_)))
-                    {
+                    let ours = matches!(
+                        judged,
+                        Some(Work::Whole | Work::Count | Work::Part { .. } | Work::Inquiry(_))
+                    );
+                    if verdict != Verdict::Deliver && ours {
                         return self.redirect(id, verdict);
                     }
                 }
@@ -166,18 +172,18 @@ impl Proxy {
             }
         }
         let midway = std::mem::replace(&mut pipe.midway, false);
-        let addr = pipe.addr;
+        let (node, request) = (pipe.addr, request_to_count(pipe, &self.pubsub, reply, self.settings.workers));
         let Some(ticket) = pipe.pop(&mut self.pool) else {
             return self.lose_pipe(id, "it answered without being asked");
         };
         self.note_back(&ticket);
-        if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
+        if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. }) {
             self.fail_overtaken(&ticket);
         }
         if ticket.resend == Resend::Never && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
             let piece = if midway { Piece::Last } else { Piece::Whole };
             if self.withholds(&ticket, reply, piece) {
-                return self.withhold((id, addr), &ticket, reply, piece);
+                return self.withhold((id, node), &ticket, reply, piece);
             }
         }
         match ticket.work {
@@ -188,12 +194,17 @@ impl Proxy {
             Work::Part { merge, part } => self.part_came(id, merge, part, reply),
             Work::Errand { merge, part } => self.merge_part(merge, part, reply),
             Work::Run => self.run_told(id, reply),
+            Work::Count => match request {
+                Some(request) => self.counted(&ticket, node, &request, reply),
+                None => self.deliver_whole(&ticket, reply),
+            },
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody => self.let_go(id),
             Work::Wait(step) => self.waited(id, &ticket, step, reply, midway),
             Work::Probe => self.probed(id, &ticket, reply),
             Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
+            Work::Hub(topic) => self.hub_refused(id, topic, reply),
             Work::Watch => self.watched(id, &ticket, reply),
             Work::Block(_) => {} // they went their way above
         }
@@ -209,4 +220,12 @@ impl Proxy {
             self.close_pipe(id);
         }
     }
+}
+
+/// The first request of a pipe if it counts receivers, and its reply is not what the client may see.
+#[inline]
+fn request_to_count(pipe: &Pipe, pubsub: &Pubsub, reply: &[u8], workers: usize) -> Option<Vec<u8>> {
+    let ticket = pipe.tickets.front()?;
+    let counts = ticket.work == Work::Count && !pubsub.is_right(reply, workers);
+    counts.then(|| pipe.out.front(ticket.len as usize).to_vec())
 }

@@ -1,11 +1,14 @@
 //! From a client's bytes to requests, and from a request to the way that it takes.
 
-use super::forward::Admit;
+use super::forward::{Admit, resend};
+use super::pipe::Work;
+use super::pubsub::HOME;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Command, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup};
+use crate::command::{Command, Feed, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
+use crate::topology::slot;
 
 /// A piece of a request above which a client's buffer is filled by exact reservation.
 const RESERVE: u64 = 64 * 1024;
@@ -183,8 +186,21 @@ impl Proxy {
         if session.known == Known::No && !before_auth(command) {
             return self.refuse(id, &ErrorReply::NoAuth);
         }
+        let admit = self.by_state(id, command, frame, args);
+        if self.monitors.is_on() && admit == Admit::Yes {
+            self.show(id, command, args);
+        }
+        admit
+    }
+
+    /// Routes a request unless its client's state decides otherwise.
+    #[inline]
+    fn by_state(&mut self, id: SessionId, command: &'static Command, frame: &[u8], args: &Args<'_>) -> Admit {
         if let Some(admit) = self.at_gate(id, command, args) {
             return admit;
+        }
+        if self.pause.is_some() && self.waits_for_pause(id, command) {
+            return Admit::Stopped;
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
@@ -208,22 +224,23 @@ impl Proxy {
                 self.block(id, command, Timeout::Option, frame, args)
             }
             Treat::Slot => self.by_keys(id, command, frame, args),
-            Treat::Channel => self.forward(id, crate::topology::slot(args.get(1)), frame, command.access),
-            Treat::AnyPrimary => self.forward(id, 0, frame, command.access),
+            Treat::Subscribe(feed) => self.subscribe(id, feed, args),
+            Treat::Unsubscribe(feed) => self.unsubscribe(id, feed, args),
+            Treat::Receivers(feed) => {
+                let slot = if feed == Feed::Shard { slot(args.get(1)) } else { HOME };
+                self.forward_as(id, slot, frame, resend(command.access), Work::Count)
+            }
+            Treat::AnyPrimary => self.forward(id, HOME, frame, command.access),
             Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
             Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
+            Treat::SetUser => self.set_user(id, command, frame, args),
             Treat::Settings => self.settings(id, command, frame, args),
             Treat::Blocking(timeout) => self.block(id, command, timeout, frame, args),
             Treat::Confirm => self.confirm(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
-            // What follows it would be answered, or not, against what the client expects.
-            Treat::Later if command.name == "client|reply" => {
-                self.refuse_and_close(id, &ErrorReply::NotYet(command.name));
-                Admit::Yes
-            }
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
             Treat::Refused(instead) => self.refuse(id, &ErrorReply::Refused(instead)),
         }

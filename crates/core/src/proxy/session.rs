@@ -5,12 +5,15 @@ use super::blocking::Waiting;
 use super::buffer::{Pool, Queue};
 use super::durable::Durability;
 use super::inquiry::Inquiry;
+use super::mute::Mute;
+use super::pubsub::Subscriptions;
 use super::stream::Stream;
 use super::transaction::Transaction;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Requests of one client under way after which it is not read on until half of them are answered.
 pub(crate) const MAX_DEPTH: u32 = 1024;
@@ -39,6 +42,8 @@ pub(crate) enum Stop {
     Blocked,
     /// Until a node has answered what the next request depends on.
     Inquiry,
+    /// Until the end of a pause.
+    Pause,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -109,6 +114,8 @@ pub(crate) struct About {
     pub(crate) name: Vec<u8>,
     pub(crate) lib_name: Vec<u8>,
     pub(crate) lib_ver: Vec<u8>,
+    /// Whether it said CLIENT NO-EVICT ON.
+    pub(crate) no_evict: bool,
 }
 
 /// What is kept for a client that does more than ask and be answered: idle clients stay small.
@@ -116,6 +123,10 @@ pub(crate) struct About {
 pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
+    pub(crate) mute: Mute,
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// Whether it hears what is asked (MONITOR).
+    pub(crate) monitors: bool,
     pub(crate) waiting: Option<Waiting>,
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
@@ -139,6 +150,9 @@ impl Extra {
             && self.array.is_none()
             && self.transaction.is_empty()
             && self.inquiry.is_none()
+            && self.mute.is_empty()
+            && self.subscriptions.is_none()
+            && !self.monitors
             && self.waiting.is_none()
     }
 }
@@ -243,6 +257,7 @@ impl Session {
     /// Takes a reply, or a piece of one. In its turn it goes out, before its turn it waits.
     #[inline]
     pub(crate) fn take(&mut self, seq: u32, bytes: &[u8], end: End, pool: &mut Pool) {
+        let bytes = if self.extra.is_some() { self.wanted(seq, bytes) } else { bytes };
         if seq != self.head {
             return self.stash.put(seq.wrapping_sub(self.head) as usize, bytes, end, pool);
         }
@@ -262,6 +277,18 @@ impl Session {
         }
     }
 
+    /// A reply as far as the client wants it (CLIENT REPLY).
+    fn wanted<'a>(&mut self, seq: u32, bytes: &'a [u8]) -> &'a [u8] {
+        let head = self.head;
+        let Some(extra) = self.extra.as_mut().filter(|extra| !extra.mute.is_empty()) else { return bytes };
+        extra.mute.forget(head);
+        let covered = extra.mute.covers(seq);
+        if extra.is_empty() {
+            self.extra = None;
+        }
+        if covered { &[] } else { bytes }
+    }
+
     /// Hands on a message that is no reply (a push, or a message to a subscriber): between two replies.
     pub(crate) fn announce(&mut self, message: &[u8], pool: &mut Pool) {
         if self.mid_reply {
@@ -271,9 +298,18 @@ impl Session {
         }
     }
 
-    /// Bytes of messages that wait for the end of a reply.
-    pub(crate) fn unannounced(&self) -> usize {
-        self.extra.as_ref().map_or(0, |extra| extra.messages.len())
+    /// The same with a message that many clients get: it is kept once for all of them.
+    pub(crate) fn announce_shared(&mut self, message: &Arc<[u8]>, pool: &mut Pool) {
+        if self.mid_reply {
+            self.announce(message, pool);
+        } else {
+            self.out.push_shared(message);
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.out.unsent() + self.extra.as_ref().map_or(0, |extra| extra.messages.len())
     }
 
     /// The next replies are the header of an array and its elements: no message may come between them.
@@ -302,6 +338,7 @@ impl Session {
         self.mid_reply = false;
         if !extra.messages.is_empty() {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
+            self.tidy();
         }
     }
 
@@ -457,10 +494,10 @@ mod tests {
         session.announce(b"=", &mut pool);
         session.take(first, b"1", End::Yes, &mut pool);
         session.announce(b"!", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1x", 1));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1x", 5));
         session.take(second, b"y", End::Yes, &mut pool);
         session.announce(b">", &mut pool);
-        assert_eq!((out(&session).as_str(), session.unannounced()), ("<=1xy!>", 0));
+        assert_eq!((out(&session).as_str(), session.unread()), ("<=1xy!>", 7));
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl Proxy {
             pipe.out.frames(lens).map(<[u8]>::to_vec).collect()
         };
         for (ticket, frame) in pipe.tickets.iter_mut().zip(frames).skip(1) {
-            let ours = matches!(ticket.work, Work::Whole | Work::Part { .. } | Work::Inquiry(_));
+            let ours =
+                matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. } | Work::Inquiry(_));
             if ours && ticket.resend == Resend::Yes && !wrote.contains(&ticket.session) {
                 rescued.push((*ticket, frame));
                 (ticket.session, ticket.work) = (SessionId::NONE, Work::Nobody);

@@ -78,6 +78,10 @@ impl Proxy {
             session.stop = Some(Stop::Quiet);
             return Some(0);
         }
+        if self.pause.is_some() && self.waits_for_pause(id, command) {
+            return Some(0);
+        }
+        let session = self.sessions.get_mut(id)?;
         let key = args.get(1).to_vec();
         let stream = Stream {
             slot: slot(&key),
@@ -433,8 +437,7 @@ impl Stream {
 /// Commands whose first argument decides where they go, whatever follows.
 fn streams(command: &Command) -> bool {
     let one_key = matches!(command.keys, Keys::Range { first: 1, last: 1, .. });
-    command.access != Access::Admin
-        && (command.treat == Treat::Channel || (command.treat == Treat::Slot && one_key))
+    command.access != Access::Admin && command.treat == Treat::Slot && one_key
 }
 
 /// What the bytes of a request led to.

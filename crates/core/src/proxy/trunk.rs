@@ -76,17 +76,20 @@ impl Proxy {
         if login.is_none() {
             return self.base[proto.index()];
         }
-        let user = login.map(|login| &login.user);
-        let same = |trunk: &Trunk| trunk.login.as_ref().map(|login| &login.user) == user;
-        let found = self
-            .trunks
-            .iter()
-            .find(|(_, trunk)| trunk.proto == proto && same(trunk) && trunk.tenancy == Tenancy::Shared);
-        let Some(id) = found.map(|(id, _)| id) else {
-            return self.new_trunk(Trunk::new(proto, login.cloned(), Tenancy::Shared));
+        self.trunk_like(proto, login.cloned(), Tenancy::Shared)
+    }
+
+    /// The trunk with this protocol, user and tenancy.
+    fn trunk_like(&mut self, proto: Proto, login: Option<Login>, tenancy: Tenancy) -> TrunkId {
+        let user = |login: &Option<Login>| login.as_ref().map(|login| login.user.clone());
+        let wanted = user(&login);
+        let fits =
+            |trunk: &Trunk| trunk.proto == proto && trunk.tenancy == tenancy && user(&trunk.login) == wanted;
+        let Some(id) = self.trunks.iter().find(|(_, trunk)| fits(trunk)).map(|(id, _)| id) else {
+            return self.new_trunk(Trunk::new(proto, login, tenancy));
         };
         if let Some(trunk) = self.trunks.get_mut(id) {
-            trunk.login = login.cloned(); // the password that was right last
+            trunk.login = login; // the password that was right last
         }
         id
     }
@@ -95,10 +98,7 @@ impl Proxy {
     pub(super) fn aside_trunk(&mut self, of: TrunkId) -> Option<TrunkId> {
         let of = self.trunks.get(of)?;
         let (proto, login, now) = (of.proto, of.login.clone(), self.now.steady);
-        let fits =
-            |trunk: &Trunk| trunk.tenancy == Tenancy::Aside && trunk.proto == proto && trunk.login == login;
-        let found = self.trunks.iter().find(|(_, trunk)| fits(trunk)).map(|(id, _)| id);
-        let id = found.unwrap_or_else(|| self.new_trunk(Trunk::new(proto, login, Tenancy::Aside)));
+        let id = self.trunk_like(proto, login, Tenancy::Aside);
         self.trunks.get_mut(id)?.left = now;
         Some(id)
     }
@@ -119,6 +119,13 @@ impl Proxy {
             trunk.members += 1;
         }
         self.leave_trunk(old);
+    }
+
+    /// Keeps a trunk although no client may belong to it, until `leave_trunk`.
+    pub(super) fn enter_trunk(&mut self, id: TrunkId) {
+        if let Some(trunk) = self.trunks.get_mut(id) {
+            trunk.members += 1;
+        }
     }
 
     /// A client is gone from a trunk; one that was its own ends with it.
@@ -143,6 +150,12 @@ impl Proxy {
             .map(|(id, _)| id)
             .collect();
         ended.into_iter().for_each(|id| self.end_trunk(id));
+    }
+
+    /// Those of users who have clients.
+    pub(super) fn trunks_in_use(&self) -> Vec<TrunkId> {
+        let used = self.trunks.iter().filter(|(_, trunk)| trunk.login.is_some() && trunk.has_members());
+        used.map(|(id, _)| id).collect()
     }
 
     /// Who is logged in on a trunk's connections, where that is not the gateway itself.

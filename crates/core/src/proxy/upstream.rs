@@ -91,6 +91,7 @@ impl Proxy {
             Purpose::Shared
             | Purpose::Confirmer
             | Purpose::Retiring
+            | Purpose::Hub(_)
             | Purpose::Private { .. }
             | Purpose::Idle => {
                 pipe.push(&hello, greeting, &mut self.pool);
@@ -194,10 +195,20 @@ impl Proxy {
         self.waits.wake(self.now.steady);
         let primaries = self.topology.primaries();
         self.primaries = primaries.iter().map(|(node, _)| self.topology.node(*node).addr).collect();
-        for (node, _) in primaries {
-            let _ = self.way_to(node, self.base[0]); // connect ahead of the first request
+        self.connect_all(self.base[0]);
+        for trunk in self.trunks_in_use() {
+            self.connect_all(trunk);
         }
         self.arrange_confirmers();
+    }
+
+    /// Connects a trunk to every primary ahead of the first request. A user's connections are as good as a client's own: one
+    /// that was let in stays, whatever becomes of the password, and a node that throws the user out closes them.
+    pub(super) fn connect_all(&mut self, trunk: TrunkId) {
+        for (node, _) in self.topology.primaries() {
+            let _ = self.way_to(node, trunk);
+        }
+        self.settle_topics();
     }
 
     /// Puts the pipes of all trunks where the new map has their nodes.

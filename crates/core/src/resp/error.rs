@@ -64,6 +64,22 @@ pub enum ErrorReply<'a> {
     NoAuth,
     /// Wrong user name or password.
     WrongPass,
+    /// CLIENT KILL of a client that does not exist.
+    NoSuchClient,
+    /// CLIENT KILL USER of a user that does not exist.
+    NoSuchUser(&'a str),
+    /// CLIENT KILL ID of something that is no number of a client.
+    ClientIdPositive,
+    /// CLIENT PAUSE with a mode that does not exist.
+    PauseMode,
+    /// A time in milliseconds that is no number.
+    TimeoutNotAnInteger,
+    /// A time in milliseconds that is below 0.
+    TimeoutNegative,
+    /// A subcommand with too many arguments: as sent, and its container in upper case.
+    SubcommandSyntax(&'a [u8], &'a str),
+    /// ACL SETUSER of the user that the gateway itself is.
+    OwnUser,
     /// A user may not do this: the text of a node's ACL DRYRUN.
     NoPerm(&'a [u8]),
     /// A user may not use this command (lower-case full name).
@@ -123,6 +139,14 @@ pub enum ErrorReply<'a> {
     ClientType(&'a [u8]),
     /// CLIENT LIST ID of something that is no number.
     ClientNumber,
+    /// A command that a subscribed client of RESP2 may not send.
+    Subscribed(&'a str),
+    /// A command with keys of a client that monitors.
+    Monitor,
+    /// More subscriptions than a worker keeps.
+    TooManyTopics {
+        limit: usize,
+    },
     /// A command that the gateway does not do yet.
     NotYet(&'a str),
     /// A command that the gateway refuses: what to do instead.
@@ -178,8 +202,6 @@ pub enum ErrorReply<'a> {
     Unblocked,
     /// CLIENT UNBLOCK with a reason that there is not.
     UnblockReason,
-    /// A subcommand (upper case) of a container with arguments that it does not take.
-    SubcommandSyntax(&'a str, &'a str),
     /// The gateway has all the clients it may have.
     MaxClients,
 }
@@ -197,6 +219,19 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
             }
+            ErrorReply::NoSuchClient => out.write_str("ERR No such client"),
+            ErrorReply::NoSuchUser(name) => {
+                write!(out, "ERR No such user '{:.128}'", Printable(name.as_bytes()))
+            }
+            ErrorReply::ClientIdPositive => out.write_str("ERR client-id should be greater than 0"),
+            ErrorReply::PauseMode => out.write_str("ERR CLIENT PAUSE mode must be WRITE or ALL"),
+            ErrorReply::TimeoutNotAnInteger => out.write_str("ERR timeout is not an integer or out of range"),
+            ErrorReply::TimeoutNegative => out.write_str("ERR timeout is negative"),
+            ErrorReply::SubcommandSyntax(sub, container) => write!(
+                out,
+                "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {container} HELP.",
+                Printable(sub)
+            ),
             ErrorReply::NoPerm(said) => no_permission(out, said),
             ErrorReply::NoPermCommand(name) => {
                 write!(out, "NOPERM this user has no permissions to run the '{name}' command")
@@ -238,10 +273,6 @@ impl fmt::Display for ErrorReply<'_> {
             }
             ErrorReply::Unblocked => out.write_str("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
             ErrorReply::UnblockReason => out.write_str("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
-            ErrorReply::SubcommandSyntax(sub, container) => write!(
-                out,
-                "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {container} HELP."
-            ),
             ErrorReply::ExecAbortBecause(because) => {
                 write!(out, "EXECABORT Transaction discarded because of: {because}")
             }
@@ -252,6 +283,12 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::WatchInMulti => out.write_str("ERR WATCH inside MULTI is not allowed"),
             ErrorReply::WithoutMulti(name) => write!(out, "ERR {name} without MULTI"),
             ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
+            ErrorReply::Monitor => out.write_str("ERR Replica can't interact with the keyspace"),
+            ErrorReply::Subscribed(name) => write!(
+                out,
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+                 in this context"
+            ),
             _ => self.own_words(out),
         }
     }
@@ -274,9 +311,18 @@ impl ErrorReply<'_> {
     /// Errors that only a gateway can have, in our words: what, where, and what to do.
     fn own_words(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            ErrorReply::OwnUser => out.write_str(
+                "ERR evenkeel: the user default is how the gateway and the nodes themselves log in to the nodes, so it \
+                 is not changed through the gateway: make another user (ACL SETUSER <name> ...); the password of clients \
+                 that give no name is gateway.auth's",
+            ),
             ErrorReply::NotYet(name) => {
                 write!(out, "ERR evenkeel: '{name}' is not supported through the gateway yet")
             }
+            ErrorReply::TooManyTopics { limit } => write!(
+                out,
+                "ERR evenkeel: the clients of this gateway are subscribed to as many channels as it keeps ({limit})"
+            ),
             ErrorReply::NoSuchNode => out.write_str(
                 "ERR evenkeel: no node has this address, port or id (or start of an id, of 4 digits at least); EVENKEEL \
                  NODES lists them",

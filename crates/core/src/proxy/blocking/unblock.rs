@@ -39,7 +39,7 @@ impl Proxy {
             4 if args.get(3).eq_ignore_ascii_case(b"timeout") => Reason::Timeout,
             4 if args.get(3).eq_ignore_ascii_case(b"error") => Reason::Error,
             4 => return self.refuse(id, &ErrorReply::UnblockReason),
-            _ => return self.refuse(id, &ErrorReply::SubcommandSyntax("UNBLOCK", "CLIENT")),
+            _ => return self.refuse(id, &ErrorReply::SubcommandSyntax(args.get(1), "CLIENT")),
         };
         match parse_i64(args.get(2)) {
             Some(number) => self.gather(id, Gather::Unblock { number: number as u64, reason }),

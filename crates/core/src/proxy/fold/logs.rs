@@ -1,7 +1,7 @@
 //! Logs of several nodes as one: SLOWLOG GET, LATENCY LATEST and HISTORY.
 
 use super::Part;
-use crate::resp::{Elements, Proto, Writer, integer};
+use crate::resp::{Elements, Proto, Writer, integer, text};
 
 /// Where an entry of the slow log has the name of the client. To a node every client is this gateway, so the place
 /// tells which node it was instead.
@@ -30,6 +30,30 @@ pub(super) fn newest(parts: &[Part<'_>], most: usize, out: &mut Vec<u8>) -> Opti
     entries.truncate(most);
     Writer::new(out, Proto::Two).array(entries.len());
     entries.iter().for_each(|(_, raw)| out.extend_from_slice(raw));
+    Some(())
+}
+
+/// Entries of ACL LOG, the youngest first.
+pub(super) fn youngest(parts: &[&[u8]], most: usize, out: &mut Vec<u8>) -> Option<()> {
+    let mut entries: Vec<(f64, &[u8])> = Vec::new();
+    for part in parts {
+        for entry in Elements::of(part)? {
+            let mut fields = Elements::of(entry)?;
+            let age = loop {
+                if text(fields.next()?) == Some(b"age-seconds") {
+                    break fields.next()?;
+                }
+                fields.next()?;
+            };
+            // a bulk string in RESP2, a double in RESP3
+            let age = text(age).or_else(|| age.strip_prefix(b",")?.strip_suffix(b"\r\n"))?;
+            entries.push((std::str::from_utf8(age).ok()?.parse().ok()?, entry));
+        }
+    }
+    entries.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    entries.truncate(most);
+    Writer::new(out, Proto::Two).array(entries.len());
+    entries.iter().for_each(|(_, entry)| out.extend_from_slice(entry));
     Some(())
 }
 
@@ -80,7 +104,7 @@ pub(super) fn timeline(parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Part, newest, spikes, timeline};
+    use super::{Part, newest, spikes, timeline, youngest};
 
     #[test]
     fn slow_entries_come_newest_first_with_their_node() {
@@ -93,6 +117,20 @@ mod tests {
                         *6\r\n:0\r\n:20\r\n:5\r\n*0\r\n$0\r\n\r\n$14\r\n127.0.0.1:7002\r\n";
         assert_eq!(String::from_utf8_lossy(&out), expected);
         assert_eq!(newest(&[part(7001, b"*1\r\n:1\r\n")], 9, &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn refusals_come_youngest_first_in_both_protocols() {
+        let two =
+            b"*1\r\n*4\r\n$6\r\nreason\r\n$4\r\nauth\r\n$11\r\nage-seconds\r\n$4\r\n12.5\r\n".as_slice();
+        let three =
+            b"*2\r\n%1\r\n$11\r\nage-seconds\r\n,3.25\r\n%1\r\n$11\r\nage-seconds\r\n,99\r\n".as_slice();
+        let mut out = Vec::new();
+        youngest(&[two, three], 2, &mut out).expect("entries");
+        let expected = "*2\r\n%1\r\n$11\r\nage-seconds\r\n,3.25\r\n*4\r\n$6\r\nreason\r\n$4\r\nauth\r\n\
+                        $11\r\nage-seconds\r\n$4\r\n12.5\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+        assert_eq!(youngest(&[b"*1\r\n*0\r\n"], 9, &mut Vec::new()), None);
     }
 
     #[test]

@@ -82,8 +82,10 @@ impl Fan {
             Fold::AllOk => writer.simple("OK"),
             Fold::Concat => concat(&replies, out)?,
             Fold::And => and(&replies, &mut writer)?,
+            Fold::Receivers => receivers(&replies, &mut writer)?,
             Fold::Same | Fold::Any => out.extend_from_slice(first),
             Fold::Newest => logs::newest(parts, self.most, out)?,
+            Fold::Youngest => logs::youngest(&replies, self.most, out)?,
             Fold::Spikes => logs::spikes(&replies, out)?,
             Fold::Timeline => logs::timeline(&replies, out)?,
             Fold::Histograms => maps::histograms(&replies, &mut writer)?,
@@ -111,6 +113,20 @@ fn concat(parts: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     out.reserve(parts.iter().map(|part| part.len()).sum());
     Writer::new(out, Proto::Two).array(arrays.iter().map(|array| array.left() as usize).sum());
     arrays.iter().for_each(|array| out.extend_from_slice(array.raw()));
+    Some(())
+}
+
+/// Pairs of a channel and a number: the numbers added up.
+fn receivers(parts: &[&[u8]], writer: &mut Writer<'_>) -> Option<()> {
+    let lists: Vec<Vec<&[u8]>> =
+        parts.iter().map(|part| Elements::of(part).map(Iterator::collect)).collect::<Option<_>>()?;
+    let first = lists.first()?;
+    writer.array(first.len());
+    for at in (0..first.len()).step_by(2) {
+        writer.bulk(text(first[at])?);
+        let numbers = lists.iter().map(|list| list.get(at + 1).and_then(|number| integer(number)));
+        writer.integer(numbers.sum::<Option<i64>>()?);
+    }
     Some(())
 }
 

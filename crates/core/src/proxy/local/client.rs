@@ -1,6 +1,7 @@
 //! CLIENT: what a connection is called and how it looks in a list (`networking.c`: `clientCommand`).
 
-use super::super::forward::Admit;
+use super::super::forward::{Admit, full};
+use super::super::mute::Reply;
 use super::super::session::{About, Session, Stop};
 use super::super::{Gather, Proxy, SessionId};
 use super::hello::is_plain;
@@ -63,19 +64,18 @@ impl Proxy {
     }
 
     pub(super) fn client_list(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
-        let option = args.get(2);
+        let option = args.get(args.len().min(3) - 1);
         if args.len() == 2 {
-            self.gather(id, Gather::Clients(None))
+            self.gather(id, Gather::Clients(Which::All))
         } else if args.len() == 4 && option.eq_ignore_ascii_case(b"type") {
-            match args.get(3).to_ascii_lowercase().as_slice() {
-                b"normal" => self.gather(id, Gather::Clients(None)),
-                b"master" | b"replica" | b"slave" | b"pubsub" => self.reply_with(id, |out| out.verbatim(b"")),
-                _ => self.refuse(id, &ErrorReply::ClientType(args.get(3))),
+            match Kind::parse(args.get(3)) {
+                Ok(kind) => self.gather(id, Gather::Clients(Which::Kind(kind))),
+                Err(error) => self.refuse(id, &error),
             }
         } else if args.len() >= 4 && option.eq_ignore_ascii_case(b"id") {
             let numbers: Option<Vec<u64>> = args.iter().skip(3).map(parse_u64).collect();
             match numbers {
-                Some(numbers) => self.gather(id, Gather::Clients(Some(numbers))),
+                Some(numbers) => self.gather(id, Gather::Clients(Which::Numbers(numbers))),
                 None => self.refuse(id, &ErrorReply::ClientNumber),
             }
         } else {
@@ -83,12 +83,109 @@ impl Proxy {
         }
     }
 
-    /// The lines of CLIENT LIST for this worker's clients: those with these numbers, or all.
-    pub fn list_clients(&self, numbers: Option<&[u64]>) -> String {
-        let wanted = |session: &Session| numbers.is_none_or(|numbers| numbers.contains(&session.number));
+    /// The lines of CLIENT LIST for this worker's clients that are asked for.
+    pub fn list_clients(&self, which: &Which) -> String {
+        let wanted = |session: &Session| match which {
+            Which::All => true,
+            Which::Numbers(numbers) => numbers.contains(&session.number),
+            Which::Kind(kind) => kind_of(session) == *kind,
+        };
         let lines = self.sessions.iter().filter(|(_, session)| wanted(session));
         lines.map(|(_, session)| describe(session, self.now.steady) + "\n").collect()
     }
+
+    /// The protocol that a client speaks.
+    pub fn client_proto(&self, id: SessionId) -> Proto {
+        self.sessions.get(id).map_or(Proto::Two, |session| session.proto)
+    }
+
+    pub(super) fn client_no_evict(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        let word = args.get(2);
+        let no_evict = word.eq_ignore_ascii_case(b"on");
+        if !no_evict && !word.eq_ignore_ascii_case(b"off") {
+            return self.refuse(id, &ErrorReply::Syntax);
+        }
+        if let Some(about) = self.about(id) {
+            about.no_evict = no_evict;
+        }
+        self.reply_with(id, |out| out.simple("OK"))
+    }
+
+    pub(super) fn client_reply(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        let reply = match args.get(2).to_ascii_lowercase().as_slice() {
+            b"on" => Reply::On,
+            b"off" => Reply::Off,
+            b"skip" => Reply::Skip,
+            _ => return self.refuse(id, &ErrorReply::Syntax),
+        };
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if let Some(stop) = full(session) {
+            session.stop = Some(stop);
+            return Admit::Stopped;
+        }
+        let seq = session.upcoming();
+        session.extra.get_or_insert_default().mute.ask(seq, reply);
+        session.tidy();
+        self.reply_with(id, |out| out.simple("OK"))
+    }
+
+    pub(super) fn acl_whoami(&mut self, id: SessionId) -> Admit {
+        let user = self.sessions.get(id).map(user_of).unwrap_or_default();
+        self.reply_with(id, |out| out.bulk(user.as_bytes()))
+    }
+}
+
+/// Which clients CLIENT LIST is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those with these numbers.
+    Numbers(Vec<u64>),
+    /// Those of a kind.
+    Kind(Kind),
+}
+
+/// Kinds of clients (`networking.c`: `getClientTypeByName`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any other.
+    Normal,
+    /// A primary that replicates to us, or a replica of us: a gateway has neither.
+    Replication,
+    /// A subscriber.
+    Pubsub,
+}
+
+impl Kind {
+    pub(super) fn parse(word: &[u8]) -> Result<Kind, ErrorReply<'_>> {
+        match word.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(Kind::Normal),
+            b"master" | b"replica" | b"slave" => Ok(Kind::Replication),
+            b"pubsub" => Ok(Kind::Pubsub),
+            _ => Err(ErrorReply::ClientType(word)),
+        }
+    }
+}
+
+/// What kind of client one is.
+pub(super) fn kind_of(session: &Session) -> Kind {
+    if session.is_subscriber() { Kind::Pubsub } else { Kind::Normal }
+}
+
+/// Letters that say what state a client is in (`networking.c`: `catClientInfoString`).
+fn flags(session: &Session) -> String {
+    let (about, extra) = (session.about.as_ref(), session.extra.as_ref());
+    let letters = [
+        ('O', extra.is_some_and(|extra| extra.monitors)),
+        ('P', session.is_subscriber()),
+        ('x', extra.is_some_and(|extra| extra.transaction.queued().is_some())),
+        ('b', session.is_blocked()),
+        ('c', session.stop == Some(Stop::Closing)),
+        ('e', about.is_some_and(|about| about.no_evict)),
+    ];
+    let flags: String = letters.iter().filter(|(_, set)| *set).map(|(letter, _)| letter).collect();
+    if flags.is_empty() { "N".to_owned() } else { flags }
 }
 
 enum Library {
@@ -103,10 +200,11 @@ fn describe(session: &Session, now: u64) -> String {
         bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
     };
     let about = session.about.as_deref();
+    let subscribed = session.subscribed();
     let mut line = String::new();
     let _ = write!(
         line,
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={} qbuf={} \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi={} qbuf={} \
          qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
          redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
@@ -116,6 +214,9 @@ fn describe(session: &Session, now: u64) -> String {
         seconds(session.since),
         seconds(session.active),
         flags(session),
+        subscribed[0],
+        subscribed[1],
+        subscribed[2],
         session
             .extra
             .as_ref()
@@ -133,21 +234,8 @@ fn describe(session: &Session, now: u64) -> String {
     line
 }
 
-/// What a client is doing, in the server's letters.
-fn flags(session: &Session) -> &'static str {
-    if session.stop == Some(Stop::Closing) {
-        "c"
-    } else if session.extra.as_ref().is_some_and(|extra| extra.transaction.queued().is_some()) {
-        "x"
-    } else if session.is_blocked() {
-        "b"
-    } else {
-        "N"
-    }
-}
-
 /// The user that a client is logged in as.
-fn user_of(session: &Session) -> String {
+pub(super) fn user_of(session: &Session) -> String {
     match session.about.as_deref() {
         Some(about) if !about.user.is_empty() => String::from_utf8_lossy(&about.user).into_owned(),
         Some(_) | None => "default".to_owned(),
@@ -163,8 +251,16 @@ pub(super) fn help(out: &mut Writer<'_>) {
             "    The name of this connection.",
             "ID",
             "    The number of this connection, unique in this gateway.",
-            "INFO | LIST [TYPE normal]",
-            "    This connection, or all client connections of this gateway.",
+            "INFO | LIST [TYPE NORMAL|PUBSUB | ID <number> ...]",
+            "    This connection, or client connections of this gateway.",
+            "KILL <ip:port> | KILL <option> <value> [...]",
+            "    Close client connections of this gateway: ADDR, LADDR, ID, TYPE, USER, MAXAGE, SKIPME YES|NO.",
+            "NO-EVICT ON|OFF",
+            "    Accepted; the gateway closes no client for the memory of others.",
+            "PAUSE <milliseconds> [WRITE|ALL] | UNPAUSE",
+            "    Have the requests (that write) of all clients of this gateway wait.",
+            "REPLY ON|OFF|SKIP",
+            "    Whether this connection wants replies.",
             "SETINFO LIB-NAME|LIB-VER <value>",
             "    What the client library says of itself.",
             "UNBLOCK <number> [TIMEOUT|ERROR]",

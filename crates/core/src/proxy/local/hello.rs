@@ -38,7 +38,8 @@ impl Proxy {
             Verified::Later => Admit::Stopped,
             Verified::Not(reply) => self.pass_on(id, &reply),
             Verified::As(login) => {
-                self.log_in(id, user, login);
+                let proto = self.client_proto(id);
+                self.log_in(id, user, login, proto);
                 self.reply_with(id, |out| out.simple("OK"))
             }
         }
@@ -79,10 +80,10 @@ impl Proxy {
     }
 
     /// A client has shown that it is this user: what it asks from now on goes on that user's connections.
-    fn log_in(&mut self, id: SessionId, user: &[u8], login: Option<Login>) {
+    fn log_in(&mut self, id: SessionId, user: &[u8], login: Option<Login>, proto: Proto) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.known = Known::Yes;
-        let (proto, old) = (session.proto, session.trunk);
+        let old = session.trunk;
         if user != b"default" || session.about.is_some() {
             let user = if user == b"default" { b"".as_slice() } else { user };
             session.about.get_or_insert_default().user = user.to_vec();
@@ -93,8 +94,7 @@ impl Proxy {
             self.join_trunk(id, trunk);
         }
         if login.is_some() {
-            // A node closes the connections of a user that is deleted: with one open, that is noticed.
-            let _ = self.way(self.desk_slot(Desk::Own), trunk);
+            self.connect_all(trunk);
         }
     }
 
@@ -107,7 +107,10 @@ impl Proxy {
             match self.verify(id, user, password) {
                 Verified::Later => return Admit::Stopped,
                 Verified::Not(reply) => return self.pass_on(id, &reply),
-                Verified::As(login) => self.log_in(id, user, login),
+                Verified::As(login) => {
+                    let proto = hello.proto.unwrap_or_else(|| self.client_proto(id));
+                    self.log_in(id, user, login, proto);
+                }
             }
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };

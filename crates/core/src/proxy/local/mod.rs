@@ -3,12 +3,17 @@
 mod client;
 mod cluster;
 mod hello;
+mod kill;
+
+pub use client::Which;
+pub use kill::Kill;
 
 use super::forward::Admit;
-use super::session::{Known, Stop};
+use super::mute::Reply;
+use super::session::{Known, Session, Stop};
 use super::{Gather, Output, Proxy, SessionId};
 use crate::command::Local;
-use crate::resp::{Args, ErrorReply, Writer, parse_i64};
+use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
 
 impl Proxy {
     /// Answers a command.
@@ -30,6 +35,12 @@ impl Proxy {
             Local::ClientSetinfo => self.client_setinfo(id, args),
             Local::ClientInfo => self.client_info(id),
             Local::ClientList => self.client_list(id, args),
+            Local::ClientKill => self.client_kill(id, args),
+            Local::ClientNoEvict => self.client_no_evict(id, args),
+            Local::ClientPause => self.client_pause(id, args),
+            Local::ClientReply => self.client_reply(id, args),
+            Local::ClientUnpause => self.gather(id, Gather::Pause(None)),
+            Local::AclWhoami => self.acl_whoami(id),
             Local::ClientUnblock => self.client_unblock(id, args),
             Local::ClientHelp => self.reply_with(id, client::help),
             Local::ClusterSlots => self.cluster_slots(id),
@@ -42,6 +53,7 @@ impl Proxy {
             Local::ClusterReplicas => self.cluster_replicas(id, args),
             Local::ClusterFailureReports => self.cluster_failure_reports(id, args),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::Monitor => self.monitor(id),
             Local::Multi => self.multi(id),
             Local::Exec => self.exec(id),
             Local::Discard => self.discard_transaction(id),
@@ -52,7 +64,13 @@ impl Proxy {
     }
 
     fn ping(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        let among_messages = |session: &Session| session.proto == Proto::Two && session.is_subscriber();
         match args.len() {
+            1 | 2 if self.sessions.get(id).is_some_and(among_messages) => self.reply_with(id, |out| {
+                out.array(2);
+                out.bulk(b"pong");
+                out.bulk(args.get(1));
+            }),
             1 => self.reply_with(id, |out| out.simple("PONG")),
             2 => self.reply_with(id, |out| out.bulk(args.get(1))),
             _ => self.refuse(id, &ErrorReply::Arity("ping")),
@@ -97,6 +115,16 @@ impl Proxy {
             session.stop = Some(Stop::Quiet);
             return Admit::Stopped;
         }
+        if let Some(session) = self.sessions.get_mut(id)
+            && super::forward::full(session).is_none()
+        {
+            let seq = session.upcoming();
+            if let Some(extra) = &mut session.extra {
+                extra.mute.ask(seq, Reply::On); // this reply is wanted, whatever was not before
+            }
+        }
+        self.reset_subscriptions(id);
+        self.end_monitor(id);
         let admit = self.reply_with(id, |out| out.simple("RESET"));
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)

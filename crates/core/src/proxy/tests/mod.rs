@@ -22,6 +22,7 @@ mod blocking;
 mod durable;
 mod failures;
 mod ordinary;
+mod subscriptions;
 mod transactions;
 mod users;
 mod whole;
@@ -71,6 +72,8 @@ struct World {
     barred: HashSet<(char, String)>,
     learned: usize,
     draining: bool,
+    /// What all workers were asked for last.
+    gathered: Option<Gather>,
     cut: Cut,
 }
 
@@ -171,17 +174,27 @@ impl World {
             barred: HashSet::new(),
             learned: 0,
             draining: false,
+            gathered: None,
             cut,
         }
     }
 
     fn play(mut self, script: &str) {
+        self.script(script);
+        self.ends();
+    }
+
+    fn script(&mut self, script: &str) {
         for (at, line) in script.lines().enumerate() {
             let line = line.trim_start();
             if !line.is_empty() {
                 self.step(at, line);
             }
         }
+    }
+
+    /// Nobody has heard anything that was not spoken of.
+    fn ends(&self) {
         for (name, client) in &self.clients {
             assert!(
                 client.heard.is_empty(),
@@ -345,8 +358,11 @@ impl World {
                 let found = self.proxy.unblock(number, reason);
                 self.proxy.unblocked(session, seq, reason, &found);
             }
-            Output::Gather { session, seq, .. } => self.proxy.answer(session, seq, b"$8\r\ngathered\r\n"),
-            Output::Report(_) => {}
+            Output::Gather { what, session, seq } => {
+                self.gathered = Some(what);
+                self.proxy.answer(session, seq, b"$8\r\ngathered\r\n");
+            }
+            Output::Tell(_) | Output::Report(_) => {}
         }
     }
 

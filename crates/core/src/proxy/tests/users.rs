@@ -1,7 +1,7 @@
 //! Users: who a client is, and what follows for the ways of its requests.
 
-use super::{run, run_with};
-use crate::proxy::{Login, NamedUser, Settings};
+use super::{Cut, World, run, run_with};
+use crate::proxy::{Gather, Login, NamedUser, Pause, Paused, Proxy, Settings};
 
 /// foo is in slot 12182 (b), bar in 5061 (a).
 const MAP: &str = "map a 0-8191 b 8192-16383\n";
@@ -99,4 +99,61 @@ fn names_of_the_gateways_own() {
          b hears GET foo\nb says $-1\n2 hears $-1"
     );
     run_with(settings, &script);
+}
+
+#[test]
+fn a_pause_holds_requests_in_their_buffers() {
+    let mut world = World::new(Settings::default(), Cut::Nowhere);
+    world.script(&format!("{MAP}1 says PING\n1 hears +PONG"));
+    let until = world.now + 50_000;
+    world.event(|proxy| proxy.pause(Pause { what: Paused::Writes, until }));
+    world.script(
+        "1 says GET foo\nb hears GET foo\nb says $-1\n1 hears $-1\n1 says SET foo 1\n1 says GET foo\nwait 40",
+    );
+    world.script("2 says GET foo\nb hears GET foo\nb says $-1\n2 hears $-1\nwait 20\nb hears SET foo 1\nb hears GET foo");
+    world.script("b says +OK\nb says $-1\n1 hears +OK\n1 hears $-1");
+    let until = world.now + 50_000;
+    world.event(|proxy| proxy.pause(Pause { what: Paused::All, until }));
+    world.script("1 says GET foo\nwait 5");
+    world.event(Proxy::unpause);
+    world.script("b hears GET foo\nb says $-1\n1 hears $-1");
+    world.ends();
+}
+
+#[test]
+fn replies_that_are_not_wanted() {
+    play(
+        "1 says CLIENT REPLY SKIP\n1 says GET foo\n1 says GET bar\n1 says CLIENT REPLY OFF\n1 says GET foo\n1 says CLIENT REPLY SKIP\n\
+         1 says CLIENT REPLY ON\n1 says PING\nb hears GET foo\nb hears GET foo\na hears GET bar\na says \"bar\"\nb says \"1\"\n\
+         1 hears \"bar\"\nb says \"2\"\n1 hears +OK\n1 hears +PONG\n1 says CLIENT REPLY no\n1 hears -ERR syntax error\n\
+         1 says CLIENT REPLY OFF\n1 says PING\n1 says RESET\n1 says PING\n1 hears +RESET\n1 hears +PONG",
+    );
+}
+
+#[test]
+fn clients_are_killed_by_what_they_are() {
+    for (kill, gone) in [
+        ("CLIENT KILL 10.1.0.1:2", "2"),
+        ("CLIENT KILL ID 2", "2"),
+        ("CLIENT KILL ADDR 10.1.0.1:2 LADDR 10.2.0.1:7010 TYPE normal USER default", "2"),
+    ] {
+        kills(kill, gone);
+    }
+    play("1 says CLIENT KILL ID 0\n1 hears -ERR client-id should be greater than 0");
+    play("1 says CLIENT KILL TYPE foo\n1 hears -ERR Unknown client type 'foo'");
+    play("1 says CLIENT KILL ID 1 foo\n1 hears -ERR syntax error");
+    play(
+        "1 says CLIENT KILL USER bob\na hears ACL GETUSER bob\na says *-1\n1 hears -ERR No such user 'bob'\n\
+         1 says CLIENT KILL USER alice\na hears ACL GETUSER alice\na says *0\n1 hears $8\\r\\ngathered",
+    );
+}
+
+/// Has client 1 ask, and looks at who is gone.
+fn kills(kill: &str, gone: &str) {
+    let mut world = World::new(Settings::default(), Cut::Nowhere);
+    world.script(&format!("{MAP}1 says PING\n1 hears +PONG\n2 says PING\n2 hears +PONG\n1 says {kill}"));
+    let what = world.gathered.take().expect("all workers are asked");
+    let Gather::Kill(kill) = what else { panic!("{what:?}") };
+    world.event(|proxy| assert_eq!(proxy.kill_clients(&kill), 1));
+    world.script(&format!("1 hears $8\\r\\ngathered\n{gone} closed\n1 says PING\n1 hears +PONG"));
 }

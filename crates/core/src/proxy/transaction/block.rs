@@ -85,8 +85,13 @@ impl Proxy {
         if self.park.len() > 0 {
             self.fail_overtaken(&ticket);
         }
-        if private {
-            self.release_private(id);
+        // Its user may not say EXEC any more: on this connection the transaction goes on, with whatever comes next.
+        let open = !midway && reply.starts_with(b"-NOPERM ");
+        match (open, private) {
+            (true, true) => self.close_pipe(id),
+            (true, false) => self.lose_pipe(id, "its user may not end a transaction"),
+            (false, true) => self.release_private(id),
+            (false, false) => {}
         }
         if verdict != Verdict::Deliver {
             self.learn();

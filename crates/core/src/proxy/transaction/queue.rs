@@ -104,10 +104,13 @@ impl Queue {
             Treat::Blocking(_) | Treat::Confirm => Place::Node,
             // A script that is loaded may be called by the next command.
             Treat::Every(..) if command.name == "script|load" => Place::Both,
-            Treat::Channel
+            Treat::Receivers(_)
+            | Treat::Subscribe(_)
+            | Treat::Unsubscribe(_)
             | Treat::Every(..)
             | Treat::SlotNumber
             | Treat::Settings
+            | Treat::SetUser
             | Treat::Scan
             | Treat::Here(_) => Place::Gateway,
             Treat::Later => return Err(ErrorReply::NotYet(command.name)),
