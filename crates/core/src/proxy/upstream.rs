@@ -113,6 +113,7 @@ impl Proxy {
                 }
             }
             Purpose::Shared
+            | Purpose::Confirmer
             | Purpose::Retiring
             | Purpose::Hub(_)
             | Purpose::Private { .. }
@@ -168,6 +169,10 @@ impl Proxy {
         if let Some(pipe) = self.pipes.get_mut(id) {
             pipe.number = hello.number;
             self.waits.opening -= usize::from(std::mem::take(&mut pipe.opening));
+            if pipe.purpose == Purpose::Confirmer {
+                let confirmer = pipe.confirmer;
+                self.confirmer_greeted(confirmer);
+            }
         }
         self.let_go(id);
         self.links.remove(&addr);
@@ -219,6 +224,7 @@ impl Proxy {
         for trunk in self.trunks_in_use() {
             self.connect_all(trunk);
         }
+        self.arrange_confirmers();
     }
 
     /// Connects a trunk to every primary ahead of the first request. A user's connections are as good as a client's own: one
