@@ -377,7 +377,11 @@ impl World {
                     words[2] == "AUTH" && self.barred.contains(&(upstream.node, words[3].to_owned()));
                 self.proxy.pipe_bytes(
                     upstream.id,
-                    if barred { b"-WRONGPASS no\r\n" } else { b"*4\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n$2\r\nid\r\n:7\r\n" },
+                    if barred {
+                        b"-WRONGPASS no\r\n"
+                    } else {
+                        b"*4\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n$2\r\nid\r\n:7\r\n"
+                    },
                 );
             }
         }

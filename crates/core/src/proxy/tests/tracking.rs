@@ -39,7 +39,9 @@ fn a_tracked_client_hears_of_its_keys() {
          1 says GET bar\na2 hears CLIENT TRACKING ON\na2 hears GET bar\na2 says +OK\na2 says _\n1 hears _\na2 says {INVALIDATE_ALL}\n\
          1 hears {INVALIDATE_ALL}\n1 says CLIENT TRACKING OFF\n1 hears +OK\n1 says GET foo\nb3 hears GET foo\nb3 says _\n1 hears _"
     ));
-    play(&format!("{tracked}{read}1 says RESET\n1 hears +RESET\n1 says GET foo\nb hears GET foo\nb says $-1\n1 hears $-1"));
+    play(&format!(
+        "{tracked}{read}1 says RESET\n1 hears +RESET\n1 says GET foo\nb hears GET foo\nb says $-1\n1 hears $-1"
+    ));
     play(&format!("{tracked}{read}1 leaves\n2 says GET foo\nb hears GET foo\nb says $-1\n2 hears $-1"));
 }
 
@@ -80,7 +82,9 @@ fn the_word_for_one_request_goes_with_it() {
     let on = "CLIENT TRACKING ON OPTIN";
     let say = "1 says CLIENT CACHING YES\n1 hears +OK\n";
     play(&format!(
-        "{}{say}1 says CLIENT ID\n1 hears :1\n1 says GET foo\nb2 hears {on}\nb2 hears CLIENT CACHING YES\nb2 hears GET foo\nb2 says +OK\nb2 says +OK\n\
+        "{}{say}1 says CLIENT ID\n1 hears :1\n1 says CLIENT TRACKINGINFO\n\
+         1 hears %3\\r\\n$5\\r\\nflags\\r\\n~3\\r\\n$2\\r\\non\\r\\n$5\\r\\noptin\\r\\n$11\\r\\ncaching-yes\\r\\n$8\\r\\nredirect\\r\\n:0\\r\\n$8\\r\\nprefixes\\r\\n*0\n\
+         1 says GET foo\nb2 hears {on}\nb2 hears CLIENT CACHING YES\nb2 hears GET foo\nb2 says +OK\nb2 says +OK\n\
          b2 says -MOVED 12182 10.0.0.97:7000\na2 hears {on}\na2 hears CLIENT CACHING YES\na2 hears GET foo\na2 says +OK\na2 says +OK\na2 says \"x\"\n\
          1 hears \"x\"\n1 says GET bar\na2 hears GET bar\na2 says _\n1 hears _\nlearned\n{say}1 says PING\n1 hears +PONG\n1 says GET bar\n\
          a2 hears GET bar\na2 says _\n1 hears _",
@@ -107,7 +111,9 @@ fn another_client_hears_it() {
          b5 hears GET foo\nb5 says +OK\nb5 says \"x\"\n2 hears \"x\"",
         hello(1)
     ));
-    play("1 says CLIENT TRACKING ON REDIRECT 9\n1 hears -ERR The client ID you want redirect to does not exist");
+    play(
+        "1 says CLIENT TRACKING ON REDIRECT 9\n1 hears -ERR The client ID you want redirect to does not exist",
+    );
 }
 
 #[test]
