@@ -50,6 +50,7 @@ metrics! {
     Uncertain "uncertain" Counter "" "Writes whose fate is unknown because their connection was lost";
     ProtocolErrors "protocol_errors" Counter "" "Connections closed because their bytes were not the Redis protocol";
     Clients "clients" Gauge "" "Client connections open";
+    Blocked "blocked_clients" Gauge "" "Clients that wait in a blocking command";
     ClientsTotal "clients_accepted" Counter "" "Client connections accepted";
     ClientsRefused "clients_refused" Counter "" "Client connections refused at the limit";
     ClientsDropped "clients_dropped" Counter "" "Client connections closed by a limit (slow reader, buffers)";

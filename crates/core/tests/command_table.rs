@@ -151,7 +151,7 @@ fn every_command_of_the_server_has_its_row() {
             wrong.push(format!("{}: {:?}, by the server's flags {access:?}", entry.name, command.access));
         }
         if entry.flags.contains("blocking")
-            && !matches!(command.treat, Treat::Later)
+            && !matches!(command.treat, Treat::Blocking(_) | Treat::Confirm)
             && command.keys != Keys::Streams
         {
             wrong.push(format!("{} blocks, but is treated as {:?}", entry.name, command.treat));

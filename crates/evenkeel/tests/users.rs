@@ -67,6 +67,7 @@ fn the_nodes_rules_hold_for_users_and_for_what_the_gateway_answers_itself() {
         &["CLIENT", "PAUSE", "1000"],
         &["FLUSHALL"],
         &["CONFIG", "GET", "*"],
+        &["SUBSCRIBE", "x"],
         &["PUBLISH", "x", "y"],
         &["MULTI"],
         &["ACL", "SETUSER", "reader", "+@all"],

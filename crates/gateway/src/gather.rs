@@ -1,7 +1,7 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
 use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
-use evenkeel_core::proxy::{Count, Gather, Proxy};
+use evenkeel_core::proxy::{Gather, Proxy, Unblocked};
 use evenkeel_core::resp::{Proto, Writer};
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ pub(crate) enum Part {
     Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
     Clients(String),
     Count(usize),
-    Receivers { count: Count, here: Vec<i64> },
+    Receivers(Vec<i64>),
+    Unblocked(Unblocked),
 }
 
 impl Part {
@@ -31,11 +32,23 @@ impl Part {
                 }
                 Part::Count(0)
             }
-            Gather::Receivers(count) => {
-                Part::Receivers { count: count.clone(), here: proxy.receivers(count) }
-            }
+            Gather::Receivers(count) => Part::Receivers(proxy.receivers(count)),
+            Gather::Unblock { number, reason } => Part::Unblocked(proxy.unblock(*number, *reason)),
         }
     }
+}
+
+/// The one worker's part that knows the client to unblock.
+pub(crate) fn unblocked(parts: &[Part]) -> Unblocked {
+    let found = parts.iter().find_map(|part| match part {
+        Part::Unblocked(Unblocked::Nobody)
+        | Part::Metrics { .. }
+        | Part::Clients(_)
+        | Part::Count(_)
+        | Part::Receivers(_) => None,
+        Part::Unblocked(found) => Some(found.clone()),
+    });
+    found.unwrap_or(Unblocked::Nobody)
 }
 
 /// The reply made of all workers' parts.
@@ -62,7 +75,8 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
             }
             Part::Clients(lines) => clients.push_str(lines),
             Part::Count(count) => sum += count,
-            Part::Receivers { here, .. } => receivers.push(here.clone()),
+            Part::Receivers(here) => receivers.push(here.clone()),
+            Part::Unblocked(_) => {} // see `unblocked`
         }
     }
     let mut out = Vec::new();
@@ -72,7 +86,7 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
         Gather::Clients(_) => writer.verbatim(clients.as_bytes()),
         Gather::Kill(kill) => kill.reply(sum, &mut writer),
         Gather::Pause(_) => writer.simple("OK"),
-        Gather::Metrics => {
+        Gather::Metrics | Gather::Unblock { .. } => {
             snapshot.values =
                 metric::ALL.iter().map(|metric| (metric.name().to_owned(), sums[*metric as usize])).collect();
             writer.bulk(&serde_json::to_vec(&snapshot).unwrap_or_default());

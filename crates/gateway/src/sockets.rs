@@ -1,5 +1,6 @@
 //! System calls of sockets: listen, accept, connect, read, write, and which events are wanted of each.
 
+use crate::tls::Tls;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -8,9 +9,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Connections that may wait to be accepted.
 pub(crate) const BACKLOG: i32 = 4096;
+
+/// How long a client may be silent before its machine is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// A listening socket. `shared`: several workers listen on the same address.
 pub(crate) fn listen(addr: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
@@ -53,6 +58,9 @@ pub(crate) fn accept(listener: &OwnedFd) -> io::Result<Option<(OwnedFd, SocketAd
             // A peer that is gone already has no address; it will show when it is read.
             let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
             rustix::net::sockopt::set_tcp_nodelay(&fd, true)?;
+            // A client that waits says nothing for long: this tells whether its machine is still there.
+            rustix::net::sockopt::set_socket_keepalive(&fd, true)?;
+            rustix::net::sockopt::set_tcp_keepidle(&fd, KEEPALIVE)?;
             Ok(Some((fd, peer)))
         }
         Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
@@ -89,9 +97,9 @@ pub(crate) fn connect_error(socket: &OwnedFd) -> Option<io::Error> {
     }
 }
 
-/// Allows as many open files as the clients need, as far as the system lets us.
-pub(crate) fn raise_file_limit(clients: usize) {
-    let wanted = clients as u64 + 1024;
+/// Allows as many open files as the connections need, as far as the system lets us.
+pub(crate) fn raise_file_limit(connections: usize) {
+    let wanted = connections as u64 + 1024;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
         let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
@@ -101,7 +109,8 @@ pub(crate) fn raise_file_limit(clients: usize) {
             tracing::warn!(
                 allowed = raised,
                 wanted,
-                "too few open files are allowed for gateway.max-clients: raise the limit (ulimit -n)"
+                "too few open files are allowed for gateway.max-clients and gateway.max-private: raise the limit \
+                 (ulimit -n)"
             );
         }
     }
@@ -113,6 +122,8 @@ pub(crate) struct Connection {
     /// The number by which the poll names it: kind, place and generation.
     pub(crate) token: u64,
     wanted: EventFlags,
+    /// For a client that came encrypted.
+    tls: Option<Box<Tls>>,
 }
 
 impl Connection {
@@ -124,7 +135,42 @@ impl Connection {
         wanted: EventFlags,
     ) -> io::Result<Connection> {
         epoll::add(poll, &fd, EventData::new_u64(token), wanted)?;
-        Ok(Connection { fd, token, wanted })
+        Ok(Connection { fd, token, wanted, tls: None })
+    }
+
+    /// The same connection, encrypted.
+    pub(crate) fn encrypted(self, tls: Tls) -> Connection {
+        Connection { tls: Some(Box::new(tls)), ..self }
+    }
+
+    /// Reads what is there, at most `buffer`; 0 is the end.
+    #[inline]
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match &mut self.tls {
+            None => read(&self.fd, buffer),
+            Some(tls) => tls.read(&self.fd, buffer),
+        }
+    }
+
+    /// Writes as much of `slices` as fits.
+    #[inline]
+    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        match &mut self.tls {
+            None => write(&self.fd, slices),
+            Some(tls) => tls.write(&self.fd, slices),
+        }
+    }
+
+    /// Whether it has something to write of its own.
+    pub(crate) fn owes(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.owes())
+    }
+
+    /// Tells the other side that no more will come.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.say_goodbye(&self.fd);
+        }
     }
 
     /// Asks to be told of bytes to read, or not, and leaves the rest.

@@ -60,6 +60,9 @@ pub(super) fn conf(cluster: &Cluster, program: &str, port: u16, dir: &Path, pass
     set("repl-diskless-sync", "no");
     // a replica that was away for a moment catches up without a full copy
     set("repl-backlog-size", "16mb");
+    // Each client that waits in a blocking command has a connection of its own here, and the gateway limits these;
+    // the server lowers it where the system allows fewer files.
+    set("maxclients", "50000");
     match cluster.persistence {
         Persistence::None => {
             set("appendonly", "no");
@@ -122,7 +125,9 @@ pub(super) fn persistence(text: &str) -> Option<Persistence> {
 pub(super) fn users(before: &str, password: &str) -> String {
     let mut text = format!("user default on >{password} ~* &* +@all\n");
     let others = before.lines().filter(|line| !line.starts_with("user default ") && !line.trim().is_empty());
-    others.for_each(|line| drop(writeln!(text, "{line}")));
+    for line in others {
+        let _ = writeln!(text, "{line}");
+    }
     text
 }
 

@@ -100,10 +100,11 @@ pub fn keys(command: &Command, args: &Args<'_>) -> Result<KeyIter, KeysError> {
     }
 }
 
-/// Whether the call may wait for data: XREAD or XREADGROUP with BLOCK. Commands that wait by their nature (BLPOP …)
-/// are not told from here; their rows are.
-pub fn blocks(command: &Command, args: &Args<'_>) -> bool {
-    command.keys == Keys::Streams && stream_options(args).waits == Waits::Yes
+/// Where XREAD or XREADGROUP says how long it may wait for data, if it may: the argument after BLOCK. Commands that
+/// wait by their nature (BLPOP …) are not told from here; their rows are.
+#[inline]
+pub fn block_option(command: &Command, args: &Args<'_>) -> Option<usize> {
+    if command.keys == Keys::Streams { stream_options(args).block } else { None }
 }
 
 fn range(command: &Command, argc: usize, first: u8, last: i8, step: u8) -> Result<KeyIter, KeysError> {
@@ -176,18 +177,13 @@ fn integer(text: &[u8]) -> Option<i64> {
 struct StreamOptions {
     /// Where the first stream's name stands, where the word STREAMS is found.
     first: Option<usize>,
-    waits: Waits,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    No,
-    Yes,
+    /// Where the value of the last BLOCK stands.
+    block: Option<usize>,
 }
 
 /// Walks the options one by one, since STREAMS and BLOCK are legal names of groups and consumers too.
 fn stream_options(args: &Args<'_>) -> StreamOptions {
-    let mut found = StreamOptions { first: None, waits: Waits::No };
+    let mut found = StreamOptions { first: None, block: None };
     let mut at = 1;
     while at < args.len() {
         let option = args.get(at);
@@ -195,7 +191,7 @@ fn stream_options(args: &Args<'_>) -> StreamOptions {
             found.first = Some(at + 1);
             break;
         } else if option.eq_ignore_ascii_case(b"block") {
-            found.waits = Waits::Yes;
+            found.block = Some(at + 1);
             at += 2;
         } else if option.eq_ignore_ascii_case(b"count") {
             at += 2;
@@ -222,19 +218,21 @@ fn streams(args: &Args<'_>) -> Result<KeyIter, KeysError> {
     Ok(KeyIter::range(first, first + rest / 2, 1))
 }
 
+/// SORT, which looks at the word behind STORE again, and GEORADIUS and its kin, which do not (`db.c`: `sortGetKeys`,
+/// `georadiusGetKeys`).
 fn store(args: &Args<'_>, from: u8) -> KeyIter {
+    let sorts = from == 2;
     let mut found = KeyIter::range(1, args.len().min(2), 1);
     let mut at = from as usize;
     while at < args.len() {
         let option = args.get(at);
-        if option.eq_ignore_ascii_case(b"store") || option.eq_ignore_ascii_case(b"storedist") {
-            if at + 1 < args.len() {
-                found = KeyIter { lead: 1, ..KeyIter::range(at + 1, at + 2, 1) };
-            }
+        let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
+        if at + 1 < args.len() && (is(b"store") || !sorts && is(b"storedist")) {
+            found = KeyIter { lead: 1, ..KeyIter::range(at + 1, at + 2, 1) };
+            at += if sorts { 1 } else { 2 };
+        } else if sorts && (is(b"by") || is(b"get")) {
             at += 2;
-        } else if option.eq_ignore_ascii_case(b"by") || option.eq_ignore_ascii_case(b"get") {
-            at += 2;
-        } else if option.eq_ignore_ascii_case(b"limit") {
+        } else if sorts && is(b"limit") {
             at += 3;
         } else {
             at += 1;
@@ -300,6 +298,7 @@ mod tests {
             ("SORT a BY store LIMIT 0 1 GET store", vec![1]),
             ("SORT a STORE b STORE c", vec![1, 5]),
             ("SORT a STORE", vec![1]),
+            ("SORT a STORE STORE b", vec![1, 4]),
             ("GEORADIUS a 1 2 3 m STOREDIST b", vec![1, 7]),
             ("GEORADIUSBYMEMBER a store 3 m STORE b", vec![1, 6]),
         ] {
@@ -340,14 +339,15 @@ mod tests {
     #[test]
     fn only_stream_reads_with_block_wait() {
         for (line, expected) in [
-            ("XREAD BLOCK 0 STREAMS a 0", true),
-            ("XREADGROUP GROUP g c COUNT 1 block 5 STREAMS a >", true),
-            ("XREAD COUNT 1 STREAMS a 0", false),
-            ("XREADGROUP GROUP block block STREAMS a >", false),
-            ("XREAD STREAMS BLOCK 0", false),
-            ("SET BLOCK BLOCK", false),
+            ("XREAD BLOCK 0 STREAMS a 0", Some(2)),
+            ("XREAD BLOCK 0 BLOCK 1 STREAMS a 0", Some(4)),
+            ("XREADGROUP GROUP g c COUNT 1 block 5 STREAMS a >", Some(7)),
+            ("XREAD COUNT 1 STREAMS a 0", None),
+            ("XREADGROUP GROUP block block STREAMS a >", None),
+            ("XREAD STREAMS BLOCK 0", None),
+            ("SET BLOCK BLOCK", None),
         ] {
-            assert_eq!(with(line, blocks), expected, "{line}");
+            assert_eq!(with(line, block_option), expected, "{line}");
         }
     }
 
@@ -368,7 +368,7 @@ mod tests {
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             let (bytes, spans) = call(&words);
             let args = Args::new(&bytes, &spans);
-            blocks(&TABLE[at], &args);
+            block_option(&TABLE[at], &args);
             if let Ok(keys) = keys(&TABLE[at], &args) {
                 prop_assert!(keys.len() <= words.len() || args.len() < 2);
                 for key in keys {

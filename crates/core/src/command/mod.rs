@@ -10,7 +10,7 @@ mod refusals;
 mod table;
 
 pub use crate::resp::{Args, Span};
-pub use keys::{KeyIter, KeysError, blocks, keys};
+pub use keys::{KeyIter, KeysError, block_option, keys};
 pub use learned::{Learner, Lexicon};
 pub use lookup::{Lookup, is_container, lookup};
 pub use table::TABLE;
@@ -127,6 +127,11 @@ pub enum Treat {
     SetUser,
     /// Walks the primaries one after the other (SCAN).
     Scan,
+    /// All keys are in one slot, and the reply may be long in coming: sent to the slot's primary on a connection of its
+    /// own. XREAD and XREADGROUP go this way too when they are called with BLOCK.
+    Blocking(Timeout),
+    /// Waits until replicas have what the client wrote (WAIT, WAITAOF): asked of every shard that it wrote to.
+    Confirm,
     /// Answered by the gateway itself.
     Here(Local),
     /// Only a row so that the error can say what the command is; not supported by the gateway yet.
@@ -134,6 +139,17 @@ pub enum Treat {
     /// Refused: dangerous or meaningless behind a gateway; the text says what to do instead and stands after
     /// the error code (`-ERR `).
     Refused(&'static str),
+}
+
+/// Where a blocking command says how long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// Seconds, the last argument (BLPOP …).
+    Last,
+    /// Seconds, argument 1 (BLMPOP, BZMPOP).
+    First,
+    /// Milliseconds, the value of the option BLOCK.
+    Option,
 }
 
 /// Commands that are split over slots, by what their merged reply is.
@@ -270,6 +286,7 @@ pub enum Local {
     AclWhoami,
     ClientInfo,
     ClientList,
+    ClientUnblock,
     ClientHelp,
     ClusterSlots,
     ClusterShards,

@@ -7,13 +7,11 @@
 use super::Access::{Admin, Read, Write};
 use super::Scope::{Aside, Nodes, Primaries};
 use super::Treat::{
-    AnyPrimary, Every, Here, Later, Receivers, Refused, Scan, SetUser, Settings, Slot, SlotNumber, Subscribe,
-    Unsubscribe,
+    AnyPrimary, Blocking, Confirm, Every, Here, Later, Receivers, Refused, Scan, SetUser, Settings, Slot,
+    SlotNumber, Subscribe, Unsubscribe,
 };
-use super::refusals::{
-    ASKING, DEBUG, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY, WAIT,
-};
-use super::{Access, Command, CommandId, CountRule, Dest, Feed, Fold, Keys, Local, Split, Treat};
+use super::refusals::{ASKING, DEBUG, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY};
+use super::{Access, Command, CommandId, CountRule, Dest, Feed, Fold, Keys, Local, Split, Timeout, Treat};
 
 const NONE: Keys = Keys::None;
 /// The first argument.
@@ -131,11 +129,11 @@ const ROWS: &[Command] = &[
     row("httl", -5, ONE, Read, Slot),
     row("hvals", 2, ONE, Read, Slot),
     // lists
-    row("blmove", 6, TWO, Write, Later),
-    row("blmpop", -5, counted(2, 1, Dest::Absent, CountRule::Pop), Write, Later),
-    row("blpop", -3, range(1, -2, 1), Write, Later),
-    row("brpop", -3, range(1, -2, 1), Write, Later),
-    row("brpoplpush", 4, TWO, Write, Later),
+    row("blmove", 6, TWO, Write, Blocking(Timeout::Last)),
+    row("blmpop", -5, counted(2, 1, Dest::Absent, CountRule::Pop), Write, Blocking(Timeout::First)),
+    row("blpop", -3, range(1, -2, 1), Write, Blocking(Timeout::Last)),
+    row("brpop", -3, range(1, -2, 1), Write, Blocking(Timeout::Last)),
+    row("brpoplpush", 4, TWO, Write, Blocking(Timeout::Last)),
     row("lindex", 3, ONE, Read, Slot),
     row("linsert", 5, ONE, Write, Slot),
     row("llen", 2, ONE, Read, Slot),
@@ -172,9 +170,9 @@ const ROWS: &[Command] = &[
     row("sunion", -2, ALL, Read, Slot),
     row("sunionstore", -3, ALL, Write, Slot),
     // sorted sets
-    row("bzmpop", -5, counted(2, 1, Dest::Absent, CountRule::Pop), Write, Later),
-    row("bzpopmax", -3, range(1, -2, 1), Write, Later),
-    row("bzpopmin", -3, range(1, -2, 1), Write, Later),
+    row("bzmpop", -5, counted(2, 1, Dest::Absent, CountRule::Pop), Write, Blocking(Timeout::First)),
+    row("bzpopmax", -3, range(1, -2, 1), Write, Blocking(Timeout::Last)),
+    row("bzpopmin", -3, range(1, -2, 1), Write, Blocking(Timeout::Last)),
     row("zadd", -4, ONE, Write, Slot),
     row("zcard", 2, ONE, Read, Slot),
     row("zcount", 4, ONE, Read, Slot),
@@ -332,7 +330,7 @@ const ROWS: &[Command] = &[
     row("client|setname", 3, NONE, Admin, Here(Local::ClientSetname)),
     row("client|tracking", -3, NONE, Admin, Here(Local::ClientTracking)),
     row("client|trackinginfo", 2, NONE, Admin, Here(Local::ClientTrackinginfo)),
-    row("client|unblock", -3, NONE, Admin, Later),
+    row("client|unblock", -3, NONE, Admin, Here(Local::ClientUnblock)),
     row("client|unpause", 2, NONE, Admin, Here(Local::ClientUnpause)),
     row("echo", 2, NONE, Admin, Here(Local::Echo)),
     row("hello", -1, NONE, Admin, Here(Local::Hello)),
@@ -455,8 +453,8 @@ const ROWS: &[Command] = &[
     row("swapdb", 3, NONE, Write, Refused(SWAPDB)),
     row("sync", 1, NONE, Admin, Refused(REPLICATION)),
     row("time", 1, NONE, Admin, Here(Local::Time)),
-    row("wait", 3, NONE, Admin, Refused(WAIT)),
-    row("waitaof", 4, NONE, Admin, Refused(WAIT)),
+    row("wait", 3, NONE, Admin, Confirm),
+    row("waitaof", 4, NONE, Admin, Confirm),
     // the cluster
     row("cluster", -2, NONE, Admin, Later),
     row("cluster|addslots", -3, NONE, Admin, Refused(TOPOLOGY)),
@@ -554,7 +552,9 @@ mod tests {
     fn what_is_sent_by_slot_can_name_a_key() {
         for command in &TABLE {
             match command.treat {
-                Treat::Slot | Treat::Split(_) => assert_ne!(command.keys, Keys::None, "{}", command.name),
+                Treat::Slot | Treat::Split(_) | Treat::Blocking(_) => {
+                    assert_ne!(command.keys, Keys::None, "{}", command.name)
+                }
                 Treat::Receivers(_)
                 | Treat::Subscribe(_)
                 | Treat::Unsubscribe(_)
@@ -564,6 +564,7 @@ mod tests {
                 | Treat::SetUser
                 | Treat::Every(..)
                 | Treat::Scan
+                | Treat::Confirm
                 | Treat::Here(_)
                 | Treat::Later
                 | Treat::Refused(_) => {}

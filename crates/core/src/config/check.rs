@@ -8,10 +8,10 @@ use std::ops::RangeInclusive;
 
 use toml::Value;
 
-use super::raw::{Raw, RawCluster, RawGateway, RawUser, RawWeb, Written};
+use super::raw::{Raw, RawCluster, RawGateway, RawTls, RawUser, RawWeb, Written};
 use super::{
     Auth, Bytes, Cluster, Config, ConfigError, Engine, EngineKind, Eviction, Gateway, Millis, NodeUser,
-    Persistence, Program, Threads, User, Web,
+    Persistence, Program, Threads, Tls, User, Web,
 };
 
 /// Distance of a node's bus port from its port; fixed by Redis.
@@ -227,8 +227,34 @@ fn gateway(page: &Page<'_>, raw: &RawGateway) -> Result<Gateway, ConfigError> {
             1..=1_000_000,
             default.max_clients.into(),
         )? as u32,
+        max_private: page.integer(
+            "gateway.max-private",
+            &raw.max_private,
+            0..=1_000_000,
+            default.max_private.into(),
+        )? as u32,
         auth: auth(page, "gateway.auth", &raw.auth)?,
+        tls: raw.tls.as_ref().map(|raw| tls(page, raw)).transpose()?,
         users: users(page, &raw.users)?,
+    })
+}
+
+fn tls(page: &Page<'_>, raw: &RawTls) -> Result<Tls, ConfigError> {
+    const FILE: &str = "the path of a file in PEM";
+    let any = |_: &str| true;
+    let at = [&raw.listen, &raw.cert, &raw.key].into_iter().find(|written| written.is_some());
+    let near = at.unwrap_or(&raw.ca);
+    let addr = |text: &str| text.parse::<SocketAddr>().is_ok_and(|addr| addr.port() != 0);
+    let expected = "an IP address and a port, such as \"127.0.0.1:7011\"";
+    let listen = page.named("gateway.tls.listen", (&raw.listen, near), expected, addr)?;
+    Ok(Tls {
+        listen: listen.parse().map_err(|_| page.wrong("gateway.tls.listen", &raw.listen, expected))?,
+        cert: page.named("gateway.tls.cert", (&raw.cert, near), FILE, any)?,
+        key: page.named("gateway.tls.key", (&raw.key, near), FILE, any)?,
+        ca: match raw.ca {
+            Some(_) => Some(page.named("gateway.tls.ca", (&raw.ca, near), FILE, any)?),
+            None => None,
+        },
     })
 }
 
@@ -318,6 +344,16 @@ fn ports(page: &Page<'_>, raw: &Raw, config: &Config) -> Result<(), ConfigError>
                 ("cluster.base-port", format!("one that leaves {key} {addr} alone: {whose}"))
             };
             return Err(page.wrong(key, at, expected));
+        }
+    }
+    if let (Some(tls), Some(written)) = (&config.gateway.tls, &raw.gateway.tls) {
+        let (key, port) = ("gateway.tls.listen", tls.listen.port());
+        if taken(port) {
+            return Err(page.wrong(key, &written.listen, format!("another port: {whose}")));
+        }
+        if port == config.gateway.listen.port() || port == config.web.listen.port() {
+            let expected = "another port than those of gateway.listen and web.listen";
+            return Err(page.wrong(key, &written.listen, expected));
         }
     }
     if config.gateway.listen.port() == config.web.listen.port() {

@@ -62,10 +62,29 @@ pub struct Gateway {
     pub hold: Millis,
     /// Most client connections at a time.
     pub max_clients: u32,
+    /// Most connections to nodes that belong to one client each at a time.
+    pub max_private: u32,
     /// Whether clients must give a password.
     pub auth: Auth,
+    /// Where clients may come encrypted, besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Names that clients can log in with, besides `default` and the nodes' own users.
     pub users: Vec<User>,
+}
+
+/// `gateway.tls`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tls {
+    /// Address that encrypted clients connect to.
+    pub listen: SocketAddr,
+    /// File with the certificate.
+    pub cert: String,
+    /// File with its key.
+    pub key: String,
+    /// File with certificates of those who vouch for clients; with it, every client needs a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// One of `gateway.users`. Passwords stand in files, never in the configuration.
@@ -272,7 +291,9 @@ impl Default for Gateway {
             threads: Threads::Auto,
             hold: Millis(10_000),
             max_clients: 10_000,
+            max_private: 10_000,
             auth: Auth::Auto,
+            tls: None,
             users: Vec::new(),
         }
     }

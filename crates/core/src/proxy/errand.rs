@@ -8,7 +8,7 @@ use super::merge::Policy;
 use super::pipe::{Resend, Ticket, Work};
 use super::upstream::Way;
 use super::{Proxy, SessionId};
-use crate::command::{Lookup, Treat, blocks, lookup};
+use crate::command::{Lookup, Treat, block_option, lookup};
 use crate::resp::{Args, ErrorReply, Proto, Writer};
 use crate::topology::{Node, NodeIndex};
 
@@ -151,13 +151,13 @@ fn unfit(words: &[&[u8]]) -> Option<&'static str> {
 
 fn is_blocking(words: &[&[u8]]) -> bool {
     let Lookup::Found(command) = lookup(words[0], words.get(1).copied()) else { return false };
-    let by_nature = matches!(command.treat, Treat::Later) && command.name.starts_with('b');
+    let by_nature = matches!(command.treat, Treat::Blocking(_) | Treat::Confirm);
     let mut frame = Vec::new();
     let mut spans = Vec::new();
     Writer::new(&mut frame, Proto::Two).request(words.iter().copied());
     let read = crate::resp::RequestReader::default().read(&frame, &mut spans, &crate::resp::Limits::SERVER);
-    let waits = read.is_ok() && blocks(command, &Args::new(&frame, &spans));
-    by_nature || waits || command.name.starts_with("wait")
+    let waits = read.is_ok() && block_option(command, &Args::new(&frame, &spans)).is_some();
+    by_nature || waits
 }
 
 #[cfg(test)]

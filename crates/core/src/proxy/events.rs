@@ -1,5 +1,6 @@
 //! What the shell tells: clients that come and go, bytes that were written, time that passed.
 
+use super::blocking::AHEAD;
 use super::pipe::{Purpose, State};
 use super::session::{End, Known, MAX_OUTPUT, Session, Stop};
 use super::{Output, PipeId, Proxy, SessionId};
@@ -28,11 +29,15 @@ impl Proxy {
             return self.drop_client(id);
         }
         self.touch_client(id);
+        self.leave_wait(id);
     }
 
     /// A client's connection is gone. What it asked for may still be carried out; nobody hears of it.
     pub fn client_lost(&mut self, id: SessionId) {
         if let Some(mut session) = self.sessions.remove(id) {
+            if let Some(waiting) = session.take_waiting() {
+                self.abandon_wait(waiting);
+            }
             let stream = session.stream.take();
             let extra = session.extra.take();
             let (stalls, trunk) = (session.stalls, session.trunk);
@@ -79,7 +84,10 @@ impl Proxy {
     pub fn client_wants_read(&self, id: SessionId) -> bool {
         self.sessions.get(id).is_some_and(|session| {
             !session.ended
-                && (session.stop.is_none() || session.stream.as_ref().is_some_and(|s| self.stream_wants(s)))
+                && (session.stop.is_none()
+                    // One that waits is read on, so that it is noticed when it goes.
+                    || (session.stop == Some(Stop::Blocked) && session.inbox.len() < AHEAD)
+                    || session.stream.as_ref().is_some_and(|s| self.stream_wants(s)))
         })
     }
 
@@ -166,8 +174,10 @@ impl Proxy {
         let Some(pipe) = self.pipes.get_mut(id) else { return false };
         pipe.out.sent(bytes);
         let more = pipe.out.unsent() > 0;
-        if let Purpose::Lane { tenant } = pipe.purpose {
-            self.stream_wrote(id, tenant, bytes);
+        match pipe.purpose {
+            Purpose::Lane { tenant } => self.stream_wrote(id, tenant, bytes),
+            Purpose::Private { .. } => self.let_go(id),
+            Purpose::Shared | Purpose::Retiring | Purpose::Idle | Purpose::Hub(_) => {}
         }
         more
     }
@@ -235,26 +245,25 @@ impl Proxy {
             self.pool.trim();
             self.sweep_trunks();
             self.sweep_hubs();
+            self.sweep_idle();
         }
         self.relieve_stalls();
         self.stream_tick();
         self.end_pause();
         self.tick_pubsub();
+        self.wait_tick();
         self.watch_tick();
         self.tracking_tick();
     }
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
-        let idle = self.now.steady
-            + if self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty() {
-                20_000
-            } else {
-                100_000
-            };
+        let often = self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty();
+        let idle = self.now.steady + if often { 20_000 } else { 100_000 };
+        let waits = self.waits.next_due(self.now.steady);
         let pause = self.pause.map(|pause| pause.until);
-        let due = self.park.next_due().into_iter().chain(self.pubsub.next_due()).chain(pause);
-        due.fold(idle, u64::min)
+        let dues = self.park.next_due().into_iter().chain(self.pubsub.next_due()).chain(waits).chain(pause);
+        dues.fold(idle, u64::min)
     }
 
     /// Answers a request that the shell had to ask other workers for.
@@ -282,12 +291,14 @@ impl Proxy {
 
     /// Has the shell look at every client: those that are idle may go, the others once they are.
     pub fn drain(&mut self) {
+        self.unblock_all();
         self.sessions.ids().into_iter().for_each(|id| self.touch_client(id));
     }
 
     /// Stops admitting clients' requests for good: each client is closed once it has all its replies.
     pub fn drain_at_once(&mut self) {
         self.draining = true;
+        self.unblock_all();
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
                 if session.stream.is_none() {

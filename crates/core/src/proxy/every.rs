@@ -7,7 +7,7 @@ use super::fold::{Asked, Fan, Need};
 use super::forward::{Admit, resend};
 use super::info::nodes_asked;
 use super::merge::Policy;
-use super::pipe::{Ticket, Work};
+use super::pipe::{Resend, Ticket, Work};
 use super::{Proxy, SessionId};
 use crate::command::{Command, Fold, Scope};
 use crate::resp::{Args, ErrorReply, parse_u64};
@@ -94,6 +94,11 @@ impl Proxy {
         let Some((merge, ticket)) = self.begin_merge(id, Policy::Fan(fan), resend, parts) else {
             return Admit::Yes;
         };
+        if resend == Resend::Never
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.note_writes_everywhere(self.now.steady);
+        }
         for (place, (node, lowest)) in primaries.into_iter().enumerate() {
             for (at, frame) in frames.iter().enumerate() {
                 let part = (place * frames.len() + at) as u32;
@@ -173,9 +178,11 @@ fn is_own_setting(name: &[u8]) -> bool {
 
 /// How many entries of a log the client wants (`slowlog.c`: 10 where it does not say, -1 for all).
 fn most(fold: Fold, args: &Args<'_>) -> usize {
-    match (fold, args.get(2)) {
-        (Fold::Newest | Fold::Youngest, b"") => 10,
-        (Fold::Newest | Fold::Youngest, count) => parse_u64(count).map_or(usize::MAX, |count| count as usize),
-        _ => usize::MAX,
+    if !matches!(fold, Fold::Newest | Fold::Youngest) {
+        return usize::MAX;
+    }
+    match args.get(2) {
+        b"" => 10,
+        count => parse_u64(count).map_or(usize::MAX, |count| count as usize),
     }
 }

@@ -9,7 +9,7 @@ use super::forward::full;
 use super::pipe::{Ticket, Work};
 use super::session::{End, Known, MAX_STASH, Session};
 use super::{PipeId, Proxy, SessionId};
-use crate::command::{Command, Keys, Lookup, Treat, arity_ok, lookup};
+use crate::command::{Access, Command, Keys, Lookup, Treat, arity_ok, lookup};
 use crate::metric::{Metric, bucket};
 use crate::resp::{Args, Limits, Span, usual_reply, usual_request};
 use crate::topology::slot;
@@ -56,6 +56,9 @@ impl Proxy {
             pipe.push(&rest[..len], ticket, pool);
             if !std::mem::replace(&mut pipe.dirty, true) {
                 dirty_pipes.push(pipe_id);
+            }
+            if command.access == Access::Write {
+                session.note_write(slot, now.steady);
             }
             session.first_sent += 1;
             session.last_command = command.name;

@@ -113,6 +113,9 @@ impl Proxy {
             return Admit::Stopped;
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if resend == Resend::Never {
+            session.note_write(slot, self.now.steady);
+        }
         let ticket = Ticket {
             session: id,
             seq: session.admit(),

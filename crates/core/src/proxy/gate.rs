@@ -25,10 +25,12 @@ enum Judge {
 fn judge(command: &Command, args: &Args<'_>) -> Judge {
     match command.treat {
         Treat::Here(local) => judge_local(local, args),
+        Treat::Confirm => Judge::Asked,
         Treat::Slot
         | Treat::Receivers(_)
         | Treat::Subscribe(_)
         | Treat::Unsubscribe(_)
+        | Treat::Blocking(_)
         | Treat::AnyPrimary
         | Treat::Split(_)
         | Treat::Every(..)

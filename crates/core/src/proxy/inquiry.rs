@@ -113,7 +113,8 @@ impl Proxy {
             | Work::Probe
             | Work::Body
             | Work::Block(_)
-            | Work::Watch => session.trunk,
+            | Work::Watch
+            | Work::Wait(_) => session.trunk,
         })
     }
 

@@ -10,10 +10,9 @@ use std::net::SocketAddr;
 
 /// Lanes to one node at a time.
 const MAX_LANES: usize = 8;
-/// Connections of all kinds that are lent at a time.
-const MAX_LENT: usize = 30_000;
-/// Connections that are kept open without use.
-const MAX_IDLE: usize = 64;
+/// Connections that are kept open without use, and how many of them for longer than a moment.
+const MAX_IDLE: usize = 1024;
+const KEPT_IDLE: usize = 64;
 
 impl Proxy {
     /// An idle lane to a node, or a new one if there are few.
@@ -25,16 +24,17 @@ impl Proxy {
 
     /// A connection to a node for one client alone; `None` when too many are lent.
     pub(super) fn private(&mut self, addr: SocketAddr, trunk: TrunkId, tenant: SessionId) -> Option<PipeId> {
-        if self.lent < MAX_LENT { self.lend(addr, trunk, Purpose::Private { tenant }) } else { None }
+        if self.lent < self.settings.max_lent {
+            self.lend(addr, trunk, Purpose::Private { tenant })
+        } else {
+            None
+        }
     }
 
     fn lend(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> Option<PipeId> {
-        let fits = |idle: &PipeId| {
-            self.pipes.get(*idle).is_some_and(|pipe| pipe.addr == addr && pipe.trunk == trunk)
-        };
-        let id = match self.idle.iter().position(fits) {
+        let id = match self.find_idle(addr, trunk) {
             Some(at) => {
-                let id = self.idle.swap_remove(at);
+                let id = self.idle.remove(at);
                 if let Some(pipe) = self.pipes.get_mut(id) {
                     pipe.purpose = purpose;
                 }
@@ -44,6 +44,27 @@ impl Proxy {
         };
         self.lent += 1;
         Some(id)
+    }
+
+    /// Where among the idle ones a connection is that fits: the last that was used, so that those that nobody needs
+    /// are the first.
+    fn find_idle(&self, addr: SocketAddr, trunk: TrunkId) -> Option<usize> {
+        let fits = |idle: &PipeId| {
+            self.pipes.get(*idle).is_some_and(|pipe| pipe.addr == addr && pipe.trunk == trunk)
+        };
+        self.idle.iter().rposition(fits)
+    }
+
+    /// Whether a connection can be had at once.
+    pub(super) fn has_idle(&self, addr: SocketAddr, trunk: TrunkId) -> bool {
+        self.find_idle(addr, trunk).is_some()
+    }
+
+    /// Closes some of the connections that have not been needed for longest.
+    pub(super) fn sweep_idle(&mut self) {
+        let surplus = self.idle.len().saturating_sub(KEPT_IDLE).div_ceil(4);
+        let old: Vec<PipeId> = self.idle.drain(..surplus).collect();
+        old.into_iter().for_each(|pipe| self.close_pipe(pipe));
     }
 
     /// Says ASKING on a lane: the next request may be for a slot that is just being moved there.

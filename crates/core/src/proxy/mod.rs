@@ -17,6 +17,7 @@
 //! (twice when it comes before its turn).
 
 mod arena;
+mod blocking;
 mod buffer;
 mod deliver;
 mod errand;
@@ -61,6 +62,8 @@ use crate::metric::{BUCKETS, COUNT, Metric};
 use crate::resp::{Proto, Span};
 use crate::topology::Topology;
 use arena::{Arena, Id};
+use blocking::{Losses, Waits};
+pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
 use merge::Merge;
 use monitor::Monitors;
@@ -113,6 +116,8 @@ pub struct Settings {
     pub unread_messages: usize,
     /// How many workers the gateway has.
     pub workers: usize,
+    /// Most connections to nodes that are lent to one client each at a time.
+    pub max_lent: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
 }
@@ -131,6 +136,7 @@ impl Default for Settings {
             ahead: 8 * 1024 * 1024,
             unread_messages: 32 * 1024 * 1024,
             workers: 1,
+            max_lent: 10_000,
             slow_reader: 2_000_000,
         }
     }
@@ -183,6 +189,7 @@ pub enum Output {
 }
 
 /// What all workers have to be asked for.
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
@@ -195,6 +202,8 @@ pub enum Gather {
     Pause(Option<Pause>),
     /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
     Receivers(Count),
+    /// Who can end the wait of this client: `CLIENT UNBLOCK`; then [`Proxy::unblocked`], not `answer`.
+    Unblock { number: u64, reason: Reason },
 }
 
 /// One worker's gateway.
@@ -212,6 +221,8 @@ pub struct Proxy {
     monitors: Monitors,
     strays: Strays,
     topology: Arc<Topology>,
+    /// Clients of the gateway's other workers, as the shell counted them last.
+    elsewhere: usize,
     /// Commands that the table lacks.
     lexicon: Arc<Lexicon>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
@@ -233,6 +244,8 @@ pub struct Proxy {
     /// A pause that clients asked for, and those whose requests wait for its end.
     pause: Option<Pause>,
     paused: Vec<SessionId>,
+    waits: Waits,
+    losses: Losses,
     /// Clients whose WATCH waits for its node.
     watch_waiters: Vec<SessionId>,
     /// Clients that are tracked.
@@ -276,6 +289,7 @@ impl Proxy {
             merging: 0,
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
+            elsewhere: 0,
             lexicon: Arc::default(),
             epoch: 0,
             primaries: Vec::new(),
@@ -290,6 +304,8 @@ impl Proxy {
             lane_waiters: Vec::new(),
             pause: None,
             paused: Vec::new(),
+            waits: Waits::default(),
+            losses: Losses::default(),
             watch_waiters: Vec::new(),
             trackers: Vec::new(),
             queued: 0,
@@ -324,6 +340,7 @@ impl Proxy {
     pub fn counts(&self) -> [u64; COUNT] {
         let mut counts = self.counts;
         counts[Metric::Clients as usize] = self.sessions.len() as u64;
+        counts[Metric::Blocked as usize] = self.waits.count as u64;
         counts[Metric::Upstreams as usize] = self.pipes.len() as u64;
         counts[Metric::InFlight as usize] =
             self.pipes.iter().map(|(_, pipe)| pipe.tickets.len() as u64).sum();
@@ -346,6 +363,11 @@ impl Proxy {
     /// From now on these commands are known beside the table's.
     pub fn learned(&mut self, lexicon: Arc<Lexicon>) {
         self.lexicon = lexicon;
+    }
+
+    /// So many clients the whole gateway has now.
+    pub fn count_clients(&mut self, total: usize) {
+        self.elsewhere = total.saturating_sub(self.sessions.len());
     }
 
     /// What the shell must do; empties the list.

@@ -2,6 +2,7 @@
 //! out, replies in, first in first out.
 
 use super::SessionId;
+use super::blocking::Step;
 use super::buffer::{Pool, Queue};
 use super::pubsub::{HubId, TopicId};
 use super::transaction::block::Block;
@@ -46,6 +47,8 @@ pub(crate) enum Work {
     Probe,
     /// The reply of a large request.
     Body,
+    /// Something of a client that waits.
+    Wait(Step),
     /// The replies of a transaction: the last of them is the client's.
     Block(Block),
     /// The answer to WATCH.
@@ -73,6 +76,7 @@ impl Work {
             | Work::Body
             | Work::Watch
             | Work::Hub(_)
+            | Work::Wait(_)
             | Work::Inquiry(_) => false,
         }
     }
@@ -92,6 +96,7 @@ impl Work {
             | Work::Watch
             | Work::Count
             | Work::Hub(_)
+            | Work::Wait(_)
             | Work::Inquiry(_) => self,
         }
     }
@@ -111,6 +116,7 @@ impl Work {
             | Work::Watch
             | Work::Count
             | Work::Hub(_)
+            | Work::Wait(_)
             | Work::Inquiry(_) => None,
         }
     }
@@ -198,6 +204,10 @@ pub struct Pipe {
     pub(crate) trunk: TrunkId,
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
+    /// The number by which the node knows this connection, once it has greeted.
+    pub(crate) number: Option<u64>,
+    /// Whether it counts among the private connections that are being opened.
+    pub(crate) opening: bool,
     pub(crate) out: Queue,
     pub(crate) tickets: VecDeque<Ticket>,
     /// Bytes of a reply that cannot be passed on yet.
@@ -215,8 +225,6 @@ pub struct Pipe {
     pub(crate) stalled_by: Option<(SessionId, u64)>,
     /// Whether it is in the list of pipes to be written to.
     pub(crate) dirty: bool,
-    /// The number that its node gave it, where that matters: on connections of one client.
-    pub(crate) number: u64,
     /// When it last gave a sign of life, in microseconds.
     pub(crate) heard: u64,
     /// Sessions that wait for room.
@@ -230,6 +238,8 @@ impl Pipe {
             trunk,
             purpose,
             state: State::Connecting,
+            number: None,
+            opening: false,
             out: Queue::default(),
             tickets: VecDeque::new(),
             inbox: Vec::new(),
@@ -240,7 +250,6 @@ impl Pipe {
             refusal: Vec::new(),
             stalled_by: None,
             dirty: false,
-            number: 0,
             heard: now,
             waiting: Vec::new(),
         }
@@ -288,7 +297,7 @@ impl Pipe {
 }
 
 /// What becomes of the first request of a lost pipe.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It cannot have been executed, or only reads: ask elsewhere.
     Again,
@@ -316,13 +325,16 @@ impl Pipe {
                 Resend::Yes | Resend::Never => Fate::Gone,
             },
             Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
-            Work::Whole | Work::Count | Work::Part { .. } | Work::Block(_) | Work::Inquiry(_) => {
-                match ticket.resend {
-                    Resend::Yes => Fate::Again,
-                    Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
-                    Resend::Never => Fate::Again,
-                }
-            }
+            Work::Whole
+            | Work::Count
+            | Work::Part { .. }
+            | Work::Block(_)
+            | Work::Inquiry(_)
+            | Work::Wait(_) => match ticket.resend {
+                Resend::Yes => Fate::Again,
+                Resend::Never if self.out.is_sent(ticket.len as usize) => Fate::Uncertain,
+                Resend::Never => Fate::Again,
+            },
         }
     }
 }

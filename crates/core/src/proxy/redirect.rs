@@ -143,7 +143,12 @@ impl Proxy {
         } else {
             self.link_failed(pipe.addr, why);
         }
-        self.idle.retain(|idle| *idle != id);
+        if pipe.purpose == Purpose::Shared && self.primaries.contains(&pipe.addr) {
+            self.losses.note_node(&self.topology, pipe.addr, self.now.steady);
+        }
+        if pipe.purpose == Purpose::Idle {
+            self.idle.retain(|idle| *idle != id);
+        }
         std::mem::take(&mut pipe.waiting).into_iter().for_each(|session| self.lift(session));
         if let Some((client, _)) = pipe.stalled_by
             && let Some(session) = self.sessions.get_mut(client)
@@ -181,6 +186,9 @@ impl Proxy {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
                 (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (_, Work::Wait(step)) => {
+                    self.wait_lost(&ticket, step, fate == Fate::Uncertain, &node);
+                }
                 (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
                 (_, Work::Watch) => self.watch_lost(&ticket),
                 // The keys that it depends on are watched no more.
@@ -216,6 +224,7 @@ impl Proxy {
             | Work::Probe
             | Work::Body
             | Work::Watch
+            | Work::Wait(_)
             | Work::Hub(_) => {
                 self.deliver_error(ticket, error);
             }
@@ -239,7 +248,7 @@ enum Blame {
 
 /// Whether ASKING goes before a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asking {
+pub(super) enum Asking {
     Yes,
     No,
 }

@@ -1,5 +1,6 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
+use super::blocking::Step;
 use super::pipe::{Pipe, Purpose, Ticket, Work};
 use super::pubsub::Pubsub;
 use super::redirect::{Verdict, judge};
@@ -9,6 +10,8 @@ use crate::resp::{ReplyScan, Scan};
 
 /// Bytes of an error after which it is passed on unjudged.
 const LONG_ERROR: usize = 4 * 1024;
+/// Bytes of a stream's last entry after which it is not collected.
+const LARGE_ENTRY: usize = 1024 * 1024;
 
 impl Proxy {
     /// Bytes came from a node (none, when what came before may be looked at again).
@@ -92,13 +95,15 @@ impl Proxy {
             Some(_) => true,
         };
         match ticket.work {
-            Work::Whole | Work::Body if passes => {
+            Work::Whole | Work::Body | Work::Wait(Step::Data) if passes => {
                 pipe.midway = true;
                 pipe.scanned = 0;
                 self.deliver_piece(id, &ticket, piece);
                 true
             }
-            Work::Nobody => {
+            // Nobody needs the whole of an entry that is this large.
+            Work::Wait(Step::Newest(_)) if pipe.scanned <= LARGE_ENTRY => false,
+            Work::Nobody | Work::Wait(Step::Newest(_)) => {
                 (pipe.midway, pipe.scanned) = (true, 0);
                 true
             }
@@ -131,6 +136,7 @@ impl Proxy {
             | Work::Block(_)
             | Work::Watch
             | Work::Hub(_)
+            | Work::Wait(Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked)
             | Work::Inquiry(_) => false,
         }
     }
@@ -185,7 +191,8 @@ impl Proxy {
             },
             Work::Greeting => self.greeted(id, reply),
             Work::Nobody if reply.first() == Some(&b'-') => self.refused_by_node(id, reply),
-            Work::Nobody => {}
+            Work::Nobody => self.let_go(id),
+            Work::Wait(step) => self.waited(id, &ticket, step, reply, midway),
             Work::Probe => self.probed(id, &ticket, reply),
             Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),

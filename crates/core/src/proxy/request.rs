@@ -5,7 +5,9 @@ use super::pipe::Work;
 use super::pubsub::HOME;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Command, Feed, Local, Lookup, Treat, arity_ok, blocks, is_container, lookup};
+use crate::command::{
+    Command, Feed, Local, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup,
+};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 use crate::topology::slot;
@@ -224,7 +226,9 @@ impl Proxy {
         args: &Args<'_>,
     ) -> Admit {
         match command.treat {
-            Treat::Slot if blocks(command, args) => self.refuse(id, &ErrorReply::NotYet("xread … block")),
+            Treat::Slot if block_option(command, args).is_some() => {
+                self.block(id, command, Timeout::Option, frame, args)
+            }
             Treat::Slot => self.by_keys(id, command, frame, args),
             Treat::Subscribe(feed) => self.subscribe(id, feed, args),
             Treat::Unsubscribe(feed) => self.unsubscribe(id, feed, args),
@@ -238,6 +242,8 @@ impl Proxy {
             Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
             Treat::SetUser => self.set_user(id, command, frame, args),
             Treat::Settings => self.settings(id, command, frame, args),
+            Treat::Blocking(timeout) => self.block(id, command, timeout, frame, args),
+            Treat::Confirm => self.confirm(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
             Treat::Here(Local::ClientTracking) => self.client_tracking(id, command, args),
             Treat::Here(local) => self.local(id, local, args),

@@ -1,6 +1,7 @@
 //! One client: what it said of itself, how far its bytes are read, and its replies in the order of its requests.
 
 use super::PipeId;
+use super::blocking::Waiting;
 use super::buffer::{Pool, Queue};
 use super::inquiry::Inquiry;
 use super::mute::Mute;
@@ -37,6 +38,8 @@ pub(crate) enum Stop {
     Pipe(PipeId),
     /// Until its large request is done.
     Stream,
+    /// Until its blocking command is answered.
+    Blocked,
     /// Until a node has answered what the next request depends on.
     Inquiry,
     /// Until the end of a pause.
@@ -83,6 +86,9 @@ pub struct Session {
     pub(crate) astray: bool,
     /// Whether it closed its side: it still gets its replies.
     pub(crate) ended: bool,
+    /// Which groups of slots it wrote to, and since when: see `blocking::confirm`.
+    pub(crate) wrote: u64,
+    pub(crate) wrote_since: u64,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -121,6 +127,7 @@ pub(crate) struct Extra {
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
     /// Whether it hears what is asked (MONITOR).
     pub(crate) monitors: bool,
+    pub(crate) waiting: Option<Waiting>,
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
     pub(crate) transaction: Transaction,
@@ -148,6 +155,7 @@ impl Extra {
             && self.mute.is_empty()
             && self.subscriptions.is_none()
             && !self.monitors
+            && self.waiting.is_none()
     }
 }
 
@@ -197,6 +205,8 @@ impl Session {
             first_sent: 0,
             astray: false,
             ended: false,
+            wrote: 0,
+            wrote_since: 0,
             next: 0,
             head: 0,
             out: Queue::default(),

@@ -6,7 +6,7 @@ use super::pipe::{Resend, Ticket, Work};
 use super::trunk::TrunkId;
 use super::upstream::Way;
 use super::{MergeId, Proxy, SessionId};
-use crate::command::{Command, Split};
+use crate::command::{Access, Command, Split};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Proto, Writer};
 use crate::topology::slot;
@@ -73,6 +73,11 @@ impl Proxy {
         let runs: Vec<&[(u16, u32)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
         let resend = resend(command.access);
         let Some((merge, ticket)) = self.begin_merge(id, policy, resend, runs.len()) else { return };
+        if command.access == Access::Write
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            runs.iter().for_each(|run| session.note_write(run[0].0, self.now.steady));
+        }
         let mut frame = Vec::new();
         for (part, run) in runs.into_iter().enumerate() {
             frame.clear();

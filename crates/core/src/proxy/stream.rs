@@ -94,6 +94,9 @@ impl Proxy {
             kept: Some(Vec::new()),
             told: None,
         };
+        if command.access == Access::Write {
+            session.note_write(stream.slot, stream.born);
+        }
         session.last_command = command.name;
         session.stream = Some(Box::new(stream));
         session.stop = Some(Stop::Stream);

@@ -123,6 +123,8 @@ impl Proxy {
                 }
             }
         }
+        pipe.opening = matches!(purpose, Purpose::Private { .. });
+        self.waits.opening += usize::from(pipe.opening);
         let id = self.pipes.insert(pipe);
         self.outputs.push(Output::Connect { pipe: id, addr });
         self.add(Metric::UpstreamConnects, 1);
@@ -134,8 +136,12 @@ impl Proxy {
         if let Some(pipe) = self.pipes.get_mut(id) {
             pipe.state = State::Open;
             pipe.heard = self.now.steady;
+            let shared = pipe.purpose == Purpose::Shared;
             self.touch_pipe(id);
             self.park.wake(self.now.steady);
+            if shared {
+                self.waits.wake(self.now.steady);
+            }
         }
     }
 
@@ -147,19 +153,24 @@ impl Proxy {
             if reply.starts_with(b"-WRONGPASS") && self.shut_out(id, &why) {
                 return;
             }
-            self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
+            if self.links.get(&addr).is_none_or(|link| link.why != why) {
+                self.outputs.push(Output::Report(format!("node {addr} refuses the gateway: {why}")));
+            }
             self.lose_pipe(id, &why);
             return;
         }
-        if let Some(version) = version_in(reply)
+        let hello = Hello::of(reply);
+        if let Some(version) = hello.version
             && version != self.version
         {
             self.version = version;
         }
-        self.links.remove(&addr);
         if let Some(pipe) = self.pipes.get_mut(id) {
-            pipe.number = number_in(reply).unwrap_or(0);
+            pipe.number = hello.number;
+            self.waits.opening -= usize::from(std::mem::take(&mut pipe.opening));
         }
+        self.let_go(id);
+        self.links.remove(&addr);
     }
 
     /// Marks a pipe as having something to write or to be looked at.
@@ -194,12 +205,14 @@ impl Proxy {
     /// nothing new until they are answered, so that nothing overtakes them on the new way.
     pub fn adopt(&mut self, topology: Arc<Topology>) {
         let old = std::mem::replace(&mut self.topology, topology);
+        self.losses.note_map(&old, &self.topology, self.now.steady);
         self.rearrange(&old);
         self.slots_moved(&old);
         self.links.retain(|addr, _| self.topology.nodes().iter().any(|node| node.addr == *addr));
         self.epoch = self.epoch.wrapping_add(1);
         self.add(Metric::TopologyChanges, 1);
         self.park.wake(self.now.steady);
+        self.waits.wake(self.now.steady);
         let primaries = self.topology.primaries();
         self.primaries = primaries.iter().map(|(node, _)| self.topology.node(*node).addr).collect();
         self.connect_all(self.base[0]);
@@ -261,7 +274,9 @@ impl Proxy {
             pipe.out.clear(&mut self.pool);
             self.forget_reads(&pipe);
             self.pool.give(std::mem::take(&mut pipe.inbox));
-            self.idle.retain(|idle| *idle != id);
+            if pipe.purpose == Purpose::Idle {
+                self.idle.retain(|idle| *idle != id);
+            }
             self.outputs.push(Output::ClosePipe(id));
         }
     }
@@ -270,26 +285,27 @@ impl Proxy {
     pub(super) fn forget_uses(&mut self, pipe: &Pipe) {
         self.lent -= usize::from(pipe.purpose.is_lent());
         self.stalled -= usize::from(pipe.stalled_by.is_some());
+        self.waits.opening -= usize::from(pipe.opening);
     }
 
     /// A node that owns nothing any more and says nothing is not waited for: it is hung or cut off, and what it
     /// owes will not come. One that still owns slots may just be busy.
     pub(super) fn abandon_deposed(&mut self) {
         let now = self.now.steady;
-        for id in self.pipes.ids() {
-            let Some(pipe) = self.pipes.get(id) else { continue };
-            let Some(oldest) = pipe.tickets.front() else { continue };
+        let deposed = |pipe: &Pipe| {
+            let oldest = pipe.tickets.front().filter(|_| pipe.stalled_by.is_none())?;
             let since = pipe.heard.max(oldest.born);
-            if pipe.stalled_by.is_some() {
-                continue;
-            }
             if matches!(oldest.work, Work::Errand { .. }) {
-                if since + self.settings.hold < now {
-                    self.lose_pipe(id, "it does not answer");
-                }
-            } else if since + SILENCE < now && !self.primaries.contains(&pipe.addr) {
-                self.lose_pipe(id, "it was replaced by a failover and does not answer");
+                (since + self.settings.hold < now).then_some("it does not answer")
+            } else {
+                (since + SILENCE < now && !self.primaries.contains(&pipe.addr))
+                    .then_some("it was replaced by a failover and does not answer")
             }
+        };
+        let lost = self.pipes.iter().filter_map(|(id, pipe)| deposed(pipe).map(|why| (id, why)));
+        let lost: Vec<(PipeId, &str)> = lost.collect();
+        for (id, why) in lost {
+            self.lose_pipe(id, why);
         }
     }
 
@@ -328,30 +344,27 @@ fn greeting(proto: Proto, login: Option<&Login>, node_password: Option<&str>) ->
     hello
 }
 
-/// The number of the connection, in an answer to HELLO.
-fn number_in(reply: &[u8]) -> Option<u64> {
-    value_in(reply, b"id", |value| u64::try_from(integer(value)?).ok())
+/// What a node says of itself and of the connection.
+#[derive(Default)]
+struct Hello {
+    version: Option<String>,
+    number: Option<u64>,
 }
 
-/// The node's version, in an answer to HELLO.
-fn version_in(reply: &[u8]) -> Option<String> {
-    value_in(reply, b"version", |value| String::from_utf8(text(value)?.to_vec()).ok())
-}
-
-/// The value after a key in an answer to HELLO, map or flat array.
-fn value_in<T>(reply: &[u8], key: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    let mut array = reply.to_vec();
-    if array.first() == Some(&b'%') {
-        // The same elements as an array of twice the length.
-        let end = memchr::memchr(b'\r', &array)?;
-        let pairs = crate::resp::parse_u64(&array[1..end])?;
-        array.splice(..end, format!("*{}", pairs.saturating_mul(2)).into_bytes());
-    }
-    let mut elements = Elements::of(&array)?;
-    while let (Some(name), Some(value)) = (elements.next(), elements.next()) {
-        if text(name) == Some(key) {
-            return read(value);
+impl Hello {
+    /// The answer to HELLO, map or flat array.
+    fn of(reply: &[u8]) -> Hello {
+        let mut hello = Hello::default();
+        let Some(mut elements) = Elements::of(reply) else { return hello };
+        while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
+            match text(key) {
+                Some(b"version") => {
+                    hello.version = text(value).and_then(|text| String::from_utf8(text.to_vec()).ok())
+                }
+                Some(b"id") => hello.number = integer(value).and_then(|number| u64::try_from(number).ok()),
+                Some(_) | None => {}
+            }
         }
+        hello
     }
-    None
 }

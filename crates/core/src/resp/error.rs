@@ -252,6 +252,14 @@ pub enum ErrorReply<'a> {
     BadMerge {
         node: &'a str,
     },
+    /// Too many clients have a connection of their own already.
+    TooManyWait {
+        limit: usize,
+    },
+    /// A wait that was ended by CLIENT UNBLOCK … ERROR.
+    Unblocked,
+    /// CLIENT UNBLOCK with a reason that there is not.
+    UnblockReason,
     /// The gateway has all the clients it may have.
     MaxClients,
 }
@@ -269,19 +277,6 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
             }
-            ErrorReply::NoSuchClient => out.write_str("ERR No such client"),
-            ErrorReply::NoSuchUser(name) => {
-                write!(out, "ERR No such user '{:.128}'", Printable(name.as_bytes()))
-            }
-            ErrorReply::ClientIdPositive => out.write_str("ERR client-id should be greater than 0"),
-            ErrorReply::PauseMode => out.write_str("ERR CLIENT PAUSE mode must be WRITE or ALL"),
-            ErrorReply::TimeoutNotAnInteger => out.write_str("ERR timeout is not an integer or out of range"),
-            ErrorReply::TimeoutNegative => out.write_str("ERR timeout is negative"),
-            ErrorReply::SubcommandSyntax(sub, container) => write!(
-                out,
-                "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {container} HELP.",
-                Printable(sub)
-            ),
             ErrorReply::NoPerm(said) => no_permission(out, said),
             ErrorReply::NoPermCommand(name) => {
                 write!(out, "NOPERM this user has no permissions to run the '{name}' command")
@@ -308,16 +303,6 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::InvalidSlot => out.write_str("ERR Invalid slot"),
             ErrorReply::UnknownNode(id) => write!(out, "ERR Unknown node {:.128}", Printable(id)),
             ErrorReply::Cursor => out.write_str("ERR invalid cursor"),
-            ErrorReply::ClientName => {
-                out.write_str("ERR Client names cannot contain spaces, newlines or special characters.")
-            }
-            ErrorReply::ClientInfoOption(option) => {
-                write!(out, "ERR Unrecognized option '{:.128}'", Printable(option))
-            }
-            ErrorReply::ClientInfoValue(attribute) => {
-                write!(out, "ERR {attribute} cannot contain spaces, newlines or special characters.")
-            }
-            ErrorReply::ClientType(kind) => write!(out, "ERR Unknown client type '{}'", Printable(kind)),
             ErrorReply::ExecAbort => {
                 out.write_str("EXECABORT Transaction discarded because of previous errors.")
             }
@@ -332,14 +317,13 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::NotInMulti => out.write_str("ERR Command not allowed inside a transaction"),
             ErrorReply::WatchInMulti => out.write_str("ERR WATCH inside MULTI is not allowed"),
             ErrorReply::WithoutMulti(name) => write!(out, "ERR {name} without MULTI"),
-            ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
             ErrorReply::Monitor => out.write_str("ERR Replica can't interact with the keyspace"),
             ErrorReply::Subscribed(name) => write!(
                 out,
                 "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
                  in this context"
             ),
-            _ => self.own_words(out),
+            _ => self.about_clients(out),
         }
     }
 }
@@ -355,6 +339,41 @@ impl ErrorReply<'_> {
                 [b"ERR unknown subcommand '", shown_bytes(sub, 128).as_slice(), end.as_bytes()].concat()
             }
             _ => self.to_string().into_bytes(),
+        }
+    }
+
+    /// The server's words about clients (`networking.c`: `clientCommand`).
+    fn about_clients(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ErrorReply::NoSuchClient => out.write_str("ERR No such client"),
+            ErrorReply::NoSuchUser(name) => {
+                write!(out, "ERR No such user '{:.128}'", Printable(name.as_bytes()))
+            }
+            ErrorReply::ClientIdPositive => out.write_str("ERR client-id should be greater than 0"),
+            ErrorReply::PauseMode => out.write_str("ERR CLIENT PAUSE mode must be WRITE or ALL"),
+            ErrorReply::TimeoutNotAnInteger => out.write_str("ERR timeout is not an integer or out of range"),
+            ErrorReply::TimeoutNegative => out.write_str("ERR timeout is negative"),
+            ErrorReply::SubcommandSyntax(sub, container) => write!(
+                out,
+                "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {container} HELP.",
+                Printable(sub)
+            ),
+            ErrorReply::ClientName => {
+                out.write_str("ERR Client names cannot contain spaces, newlines or special characters.")
+            }
+            ErrorReply::ClientInfoOption(option) => {
+                write!(out, "ERR Unrecognized option '{:.128}'", Printable(option))
+            }
+            ErrorReply::ClientInfoValue(attribute) => {
+                write!(out, "ERR {attribute} cannot contain spaces, newlines or special characters.")
+            }
+            ErrorReply::ClientType(kind) => write!(out, "ERR Unknown client type '{}'", Printable(kind)),
+            ErrorReply::Unblocked => out.write_str("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            ErrorReply::UnblockReason => {
+                out.write_str("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+            }
+            ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
+            _ => self.own_words(out),
         }
     }
 
@@ -394,6 +413,13 @@ impl ErrorReply<'_> {
                  flushed after its other commands",
             ),
             ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
+            _ => self.troubles(out),
+        }
+    }
+
+    /// What went wrong, or is too much.
+    fn troubles(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
             ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(
                 out,
                 "UNAVAILABLE {}{node} could not serve this for {:.1} s ({because}); nothing was applied, try again",
@@ -433,8 +459,13 @@ impl ErrorReply<'_> {
             ErrorReply::BadMerge { node } => {
                 write!(out, "ERR evenkeel: {node} gave an answer that cannot be merged with the others'")
             }
+            ErrorReply::TooManyWait { limit } => write!(
+                out,
+                "ERR evenkeel: {limit} clients have a connection of their own already, as many as gateway.max-private \
+                 allows; raise it"
+            ),
             ErrorReply::MaxClients => out.write_str("ERR max number of clients reached"),
-            _ => unreachable!("the server's texts are written by Display"),
+            _ => unreachable!("all others are written above"),
         }
     }
 }

@@ -180,6 +180,7 @@ fn flags(session: &Session) -> String {
         ('O', extra.is_some_and(|extra| extra.monitors)),
         ('P', session.is_subscriber()),
         ('x', extra.is_some_and(|extra| extra.transaction.queued().is_some())),
+        ('b', session.is_blocked()),
         ('c', session.stop == Some(Stop::Closing)),
         ('e', about.is_some_and(|about| about.no_evict)),
     ];
@@ -270,6 +271,8 @@ pub(super) fn help(out: &mut Writer<'_>) {
             "    Whether this connection wants replies.",
             "SETINFO LIB-NAME|LIB-VER <value>",
             "    What the client library says of itself.",
+            "UNBLOCK <number> [TIMEOUT|ERROR]",
+            "    Ends the wait of a connection in a blocking command.",
             "HELP",
             "    Print this help.",
         ],

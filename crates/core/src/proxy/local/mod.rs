@@ -41,6 +41,7 @@ impl Proxy {
             Local::ClientReply => self.client_reply(id, args),
             Local::ClientUnpause => self.gather(id, Gather::Pause(None)),
             Local::AclWhoami => self.acl_whoami(id),
+            Local::ClientUnblock => self.client_unblock(id, args),
             Local::ClientHelp => self.reply_with(id, client::help),
             Local::ClusterSlots => self.cluster_slots(id),
             Local::ClusterShards => self.cluster_shards(id),
@@ -176,7 +177,7 @@ impl Proxy {
     }
 
     /// Has the shell ask all workers; the answer comes by [`Proxy::answer`].
-    fn gather(&mut self, id: SessionId, what: Gather) -> Admit {
+    pub(super) fn gather(&mut self, id: SessionId, what: Gather) -> Admit {
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if let Some(stop) = super::forward::full(session) {
             session.stop = Some(stop);

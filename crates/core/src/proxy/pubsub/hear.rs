@@ -34,7 +34,7 @@ impl Proxy {
                 let channel = words.next().and_then(text).unwrap_or_default();
                 self.message(hub, Feed::Pattern, name, channel, push);
             }
-            _ if words.next().and_then(integer).is_some() => self.confirmed(id, hub, kind, name),
+            _ if words.next().and_then(integer).is_some() => self.subscription_confirmed(id, hub, kind, name),
             _ => {} // something that later servers may tell
         }
     }
@@ -112,7 +112,7 @@ impl Proxy {
     }
 
     /// A node confirms that a topic is subscribed there, or is not any more.
-    fn confirmed(&mut self, pipe: PipeId, hub: HubId, kind: &[u8], name: &[u8]) {
+    fn subscription_confirmed(&mut self, pipe: PipeId, hub: HubId, kind: &[u8], name: &[u8]) {
         let Some(upstream) = self.pipes.get_mut(pipe) else { return };
         let asked = upstream.tickets.front().copied();
         let fits = |frame: &[u8]| {

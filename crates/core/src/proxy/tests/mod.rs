@@ -12,10 +12,13 @@
 //! wait 20                        milliseconds pass
 //! 1 leaves | 1 ends | 1 closed   client 1 resets | closes its side | must have been closed by the gateway
 //! 1 stuck | 1 reads              client 1 stops | starts to take bytes
+//! a gone                         the gateway has closed connection a
+//! a marked                       node a hears what brings a connection up to its newest write (see `blocking::confirm`)
 //! drain                          from now on a client goes once it has all its replies
 //! ```
 //! Connections to one node are named a, a2, a3 … in the order in which they were made.
 
+mod blocking;
 mod failures;
 mod ordinary;
 mod subscriptions;
@@ -24,6 +27,7 @@ mod transactions;
 mod users;
 mod whole;
 
+use super::blocking::mark;
 use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
 use crate::topology::{Node, NodeIndex, Topology};
@@ -284,6 +288,12 @@ impl World {
                     self.upstreams.get_mut(who).unwrap_or_else(|| panic!("line {at}: no connection {who}"));
                 hears(&mut node.heard, &request(what), at, who, self.cut);
             }
+            "gone" => assert!(!self.upstreams.contains_key(who), "line {at}: {who} is still open"),
+            "marked" => {
+                let node =
+                    self.upstreams.get_mut(who).unwrap_or_else(|| panic!("line {at}: no connection {who}"));
+                hears(&mut node.heard, mark("7.2.99"), at, who, self.cut);
+            }
             "breaks" => {
                 let id =
                     self.upstreams.remove(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
@@ -344,6 +354,10 @@ impl World {
                     .for_each(|client| client.closed = true);
             }
             Output::Learn => self.learned += 1,
+            Output::Gather { what: Gather::Unblock { number, reason }, session, seq } => {
+                let found = self.proxy.unblock(number, reason);
+                self.proxy.unblocked(session, seq, reason, &found);
+            }
             Output::Gather { what, session, seq } => {
                 self.gathered = Some(what);
                 self.proxy.answer(session, seq, b"$8\r\ngathered\r\n");
@@ -375,14 +389,12 @@ impl World {
                 upstream.greeted = true;
                 let barred =
                     words[2] == "AUTH" && self.barred.contains(&(upstream.node, words[3].to_owned()));
-                self.proxy.pipe_bytes(
-                    upstream.id,
-                    if barred {
-                        b"-WRONGPASS no\r\n"
-                    } else {
-                        b"*4\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n$2\r\nid\r\n:7\r\n"
-                    },
+                let greeting = format!(
+                    "*4\r\n$7\r\nversion\r\n$6\r\n7.2.99\r\n$2\r\nid\r\n:{}\r\n",
+                    upstream.node as u8
                 );
+                let answer = if barred { "-WRONGPASS no\r\n" } else { greeting.as_str() };
+                self.proxy.pipe_bytes(upstream.id, answer.as_bytes());
             }
         }
         for client in self.clients.values_mut().filter(|client| !client.closed && !client.stuck) {

@@ -106,8 +106,8 @@ fn the_word_for_one_request_goes_with_it() {
 fn another_client_hears_it() {
     play(&format!(
         "{}2 says CLIENT TRACKING ON REDIRECT 1\n2 hears +OK\n2 says CLIENT GETREDIR\n2 hears :1\n2 says GET foo\nwait 3\n\
-         b3 hears CLIENT TRACKING ON REDIRECT 7\nb3 hears GET foo\nb3 says +OK\nb3 says \"x\"\n2 hears \"x\"\nb2 says {INVALIDATE_FOO}\n\
-         1 hears {INVALIDATE_FOO}\nb2 breaks\n1 hears {INVALIDATE_ALL}\n1 hears {INVALIDATE_ALL}\n2 says GET foo\nwait 20\nb5 hears CLIENT TRACKING ON REDIRECT 7\n\
+         b3 hears CLIENT TRACKING ON REDIRECT 98\nb3 hears GET foo\nb3 says +OK\nb3 says \"x\"\n2 hears \"x\"\nb2 says {INVALIDATE_FOO}\n\
+         1 hears {INVALIDATE_FOO}\nb2 breaks\n1 hears {INVALIDATE_ALL}\n1 hears {INVALIDATE_ALL}\n2 says GET foo\nwait 20\nb5 hears CLIENT TRACKING ON REDIRECT 98\n\
          b5 hears GET foo\nb5 says +OK\nb5 says \"x\"\n2 hears \"x\"",
         hello(1)
     ));

@@ -167,9 +167,8 @@ impl Proxy {
         let (Some(ear), Tenancy::Of(client)) = (ear, tenancy) else { return Some(Vec::new()) };
         let node = self.topology.nodes().iter().position(|node| node.addr == addr)?;
         let Way::Pipe(pipe) = self.way_to(NodeIndex(node as u16), ear) else { return None };
-        let number = self.pipes.get(pipe)?.number;
-        let tracking = self.tracking(client)?;
-        (number > 0).then(|| tracking.options.request(Some(number)))
+        let number = self.pipes.get(pipe)?.number?;
+        Some(self.tracking(client)?.options.request(Some(number)))
     }
 
     /// Has clients that hear of every change connected to every primary.

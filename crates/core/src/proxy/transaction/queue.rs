@@ -114,7 +114,7 @@ impl Queue {
             // It is for what follows in this transaction.
             Treat::Here(Local::ClientCaching) => Place::Node,
             // The node waits for nobody inside of a transaction.
-            Treat::Later if command.keys != crate::command::Keys::None => Place::Node,
+            Treat::Blocking(_) | Treat::Confirm => Place::Node,
             // A script that is loaded may be called by the next command.
             Treat::Every(..) if command.name == "script|load" => Place::Both,
             Treat::Receivers(_)

@@ -318,6 +318,7 @@ impl Proxy {
                     None => self.push(pipe, frame, ticket),
                 }
                 if let Some(session) = self.sessions.get_mut(id) {
+                    session.note_write(ticket.slot, ticket.born);
                     session.stop = Some(Stop::Quiet); // what comes next goes another way
                 }
             }
