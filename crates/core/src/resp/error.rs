@@ -190,6 +190,8 @@ pub enum ErrorReply<'a> {
     ExecArity,
     /// MULTI inside of MULTI.
     NestedMulti,
+    /// A command that no transaction may hold.
+    NotInMulti,
     /// WATCH inside of MULTI.
     WatchInMulti,
     /// EXEC or DISCARD without MULTI.
@@ -321,6 +323,7 @@ impl fmt::Display for ErrorReply<'_> {
             ),
             ErrorReply::Tracking(ref error) => write!(out, "ERR {error}"),
             ErrorReply::NestedMulti => out.write_str("ERR MULTI calls can not be nested"),
+            ErrorReply::NotInMulti => out.write_str("ERR Command not allowed inside a transaction"),
             ErrorReply::WatchInMulti => out.write_str("ERR WATCH inside MULTI is not allowed"),
             ErrorReply::WithoutMulti(name) => write!(out, "ERR {name} without MULTI"),
             ErrorReply::Monitor => out.write_str("ERR Replica can't interact with the keyspace"),

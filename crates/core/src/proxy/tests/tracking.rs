@@ -82,7 +82,9 @@ fn the_word_for_one_request_goes_with_it() {
     let on = "CLIENT TRACKING ON OPTIN";
     let say = "1 says CLIENT CACHING YES\n1 hears +OK\n";
     play(&format!(
-        "{}{say}1 says CLIENT ID\n1 hears :1\n1 says GET foo\nb2 hears {on}\nb2 hears CLIENT CACHING YES\nb2 hears GET foo\nb2 says +OK\nb2 says +OK\n\
+        "{}{say}1 says CLIENT ID\n1 hears :1\n1 says CLIENT TRACKINGINFO\n\
+         1 hears %3\\r\\n$5\\r\\nflags\\r\\n~3\\r\\n$2\\r\\non\\r\\n$5\\r\\noptin\\r\\n$11\\r\\ncaching-yes\\r\\n$8\\r\\nredirect\\r\\n:0\\r\\n$8\\r\\nprefixes\\r\\n*0\n\
+         1 says GET foo\nb2 hears {on}\nb2 hears CLIENT CACHING YES\nb2 hears GET foo\nb2 says +OK\nb2 says +OK\n\
          b2 says -MOVED 12182 10.0.0.97:7000\na2 hears {on}\na2 hears CLIENT CACHING YES\na2 hears GET foo\na2 says +OK\na2 says +OK\na2 says \"x\"\n\
          1 hears \"x\"\n1 says GET bar\na2 hears GET bar\na2 says _\n1 hears _\nlearned\n{say}1 says PING\n1 hears +PONG\n1 says GET bar\n\
          a2 hears GET bar\na2 says _\n1 hears _",
@@ -104,8 +106,8 @@ fn the_word_for_one_request_goes_with_it() {
 fn another_client_hears_it() {
     play(&format!(
         "{}2 says CLIENT TRACKING ON REDIRECT 1\n2 hears +OK\n2 says CLIENT GETREDIR\n2 hears :1\n2 says GET foo\nwait 3\n\
-         b3 hears CLIENT TRACKING ON REDIRECT 7\nb3 hears GET foo\nb3 says +OK\nb3 says \"x\"\n2 hears \"x\"\nb2 says {INVALIDATE_FOO}\n\
-         1 hears {INVALIDATE_FOO}\nb2 breaks\n1 hears {INVALIDATE_ALL}\n1 hears {INVALIDATE_ALL}\n2 says GET foo\nwait 20\nb5 hears CLIENT TRACKING ON REDIRECT 7\n\
+         b3 hears CLIENT TRACKING ON REDIRECT 98\nb3 hears GET foo\nb3 says +OK\nb3 says \"x\"\n2 hears \"x\"\nb2 says {INVALIDATE_FOO}\n\
+         1 hears {INVALIDATE_FOO}\nb2 breaks\n1 hears {INVALIDATE_ALL}\n1 hears {INVALIDATE_ALL}\n2 says GET foo\nwait 20\nb5 hears CLIENT TRACKING ON REDIRECT 98\n\
          b5 hears GET foo\nb5 says +OK\nb5 says \"x\"\n2 hears \"x\"",
         hello(1)
     ));

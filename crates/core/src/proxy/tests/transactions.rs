@@ -57,6 +57,7 @@ fn what_a_server_refuses_is_refused_and_breaks_the_transaction() {
         ("CLIENT NOPE", "-ERR unknown subcommand 'NOPE'. Try CLIENT HELP."),
         ("SET bar 1", "-CROSSSLOT Keys in request don't hash to the same slot"),
         ("MGET foo bar", "-CROSSSLOT Keys in request don't hash to the same slot"),
+        ("SAVE", "-ERR Command not allowed inside a transaction"),
         ("SWAPDB 0 1", "-ERR SWAPDB is not allowed in cluster mode"),
     ] {
         play(&format!(

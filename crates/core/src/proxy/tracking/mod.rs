@@ -195,11 +195,12 @@ impl Proxy {
     }
 
     pub(super) fn client_trackinginfo(&mut self, id: SessionId) -> Admit {
-        let upcoming = self.sessions.get(id).map_or(0, |session| session.upcoming());
+        // A word for the request behind this one: asking does not count.
+        let next = self.sessions.get(id).map_or(0, |session| session.upcoming().wrapping_add(1));
         let (flags, redirect, prefixes) = match self.tracking(id) {
             None => (vec!["off"], -1, Vec::new()),
             Some(tracking) => {
-                let caching = tracking.caching.is_some_and(|caching| caching.is_for(upcoming));
+                let caching = tracking.caching.is_some_and(|caching| caching.is_for(next));
                 let flags = tracking.options.flags(caching, tracking.is_broken);
                 (flags, tracking.redirect(), tracking.options.prefixes.clone())
             }

@@ -105,6 +105,10 @@ impl Queue {
         command: &'static Command,
         args: &Args<'_>,
     ) -> Result<Place, ErrorReply<'static>> {
+        // `server.c`: CMD_NO_MULTI
+        if matches!(command.name, "save" | "shutdown" | "sync" | "psync") {
+            return Err(ErrorReply::NotInMulti);
+        }
         let place = match command.treat {
             Treat::Slot | Treat::Split(_) | Treat::AnyPrimary => Place::Node,
             // It is for what follows in this transaction.
