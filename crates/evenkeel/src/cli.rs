@@ -164,6 +164,10 @@ pub(crate) struct RunArgs {
     /// gateway: file with the password of the nodes
     #[arg(long, value_name = "FILE")]
     pub(crate) node_password_file: Option<PathBuf>,
+    /// gateway: unix socket over which a new process takes the listening sockets over from this one, and this one from an
+    /// older one, without a refused connection
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) handover: Option<PathBuf>,
     /// gateway: worker threads, 0 chooses by the machine's cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: u16,

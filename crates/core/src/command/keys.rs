@@ -218,19 +218,21 @@ fn streams(args: &Args<'_>) -> Result<KeyIter, KeysError> {
     Ok(KeyIter::range(first, first + rest / 2, 1))
 }
 
+/// SORT, which looks at the word behind STORE again, and GEORADIUS and its kin, which do not (`db.c`: `sortGetKeys`,
+/// `georadiusGetKeys`).
 fn store(args: &Args<'_>, from: u8) -> KeyIter {
+    let sorts = from == 2;
     let mut found = KeyIter::range(1, args.len().min(2), 1);
     let mut at = from as usize;
     while at < args.len() {
         let option = args.get(at);
-        if option.eq_ignore_ascii_case(b"store") || option.eq_ignore_ascii_case(b"storedist") {
-            if at + 1 < args.len() {
-                found = KeyIter { lead: 1, ..KeyIter::range(at + 1, at + 2, 1) };
-            }
+        let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
+        if at + 1 < args.len() && (is(b"store") || !sorts && is(b"storedist")) {
+            found = KeyIter { lead: 1, ..KeyIter::range(at + 1, at + 2, 1) };
+            at += if sorts { 1 } else { 2 };
+        } else if sorts && (is(b"by") || is(b"get")) {
             at += 2;
-        } else if option.eq_ignore_ascii_case(b"by") || option.eq_ignore_ascii_case(b"get") {
-            at += 2;
-        } else if option.eq_ignore_ascii_case(b"limit") {
+        } else if sorts && is(b"limit") {
             at += 3;
         } else {
             at += 1;
@@ -296,6 +298,7 @@ mod tests {
             ("SORT a BY store LIMIT 0 1 GET store", vec![1]),
             ("SORT a STORE b STORE c", vec![1, 5]),
             ("SORT a STORE", vec![1]),
+            ("SORT a STORE STORE b", vec![1, 4]),
             ("GEORADIUS a 1 2 3 m STOREDIST b", vec![1, 7]),
             ("GEORADIUSBYMEMBER a store 3 m STORE b", vec![1, 6]),
         ] {

@@ -220,6 +220,8 @@ pub struct Proxy {
     monitors: Monitors,
     strays: Strays,
     topology: Arc<Topology>,
+    /// Clients of the gateway's other workers, as the shell counted them last.
+    elsewhere: usize,
     /// Commands that the table lacks.
     lexicon: Arc<Lexicon>,
     /// Counts what may make a later request overtake an earlier one: a new map, a new shared pipe.
@@ -282,6 +284,7 @@ impl Proxy {
             merging: 0,
             pool: Pool::default(),
             topology: Arc::new(Topology::empty()),
+            elsewhere: 0,
             lexicon: Arc::default(),
             epoch: 0,
             primaries: Vec::new(),
@@ -353,6 +356,11 @@ impl Proxy {
     /// From now on these commands are known beside the table's.
     pub fn learned(&mut self, lexicon: Arc<Lexicon>) {
         self.lexicon = lexicon;
+    }
+
+    /// So many clients the whole gateway has now.
+    pub fn count_clients(&mut self, total: usize) {
+        self.elsewhere = total.saturating_sub(self.sessions.len());
     }
 
     /// What the shell must do; empties the list.

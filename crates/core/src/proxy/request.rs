@@ -264,15 +264,6 @@ impl Proxy {
         }
     }
 
-    /// Answers with an error that shows the client's own bytes.
-    fn refuse_line(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
-        let admit = self.reply_with(id, |writer| writer.error_line(&error.line()));
-        if admit == Admit::Yes {
-            self.counts[Metric::Errors as usize] += 1;
-        }
-        admit
-    }
-
     /// Answers a request at once, in the reply's turn.
     pub(super) fn reply_with(&mut self, id: SessionId, write: impl FnOnce(&mut Writer<'_>)) -> Admit {
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };

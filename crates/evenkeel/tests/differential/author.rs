@@ -50,7 +50,15 @@ impl Author {
         let anchor = if anywhere && dice.once_in(3) { Anchor::Standalone } else { Anchor::OneNode };
         let protos: Vec<u8> = (0..=dice.below(3)).map(|_| dice.pick(&[2, 3])).collect();
         let others = protos.len();
-        let mut draft = Draft { author: self, dice, anchor, tag: "", may_spread: true, steps: Vec::new() };
+        let mut draft = Draft {
+            author: self,
+            dice,
+            anchor,
+            tag: "",
+            may_spread: true,
+            watches: false,
+            steps: Vec::new(),
+        };
         while draft.steps.len() < steps {
             let here = draft.dice.below(others);
             let there = (here + 1) % others;
@@ -78,6 +86,8 @@ struct Draft<'a> {
     tag: &'static str,
     /// Whether keys may lie in other slots by damage or where the gateway splits a request: not in a transaction.
     may_spread: bool,
+    /// Whether keys are watched, so that the transaction has to stay in their slot.
+    watches: bool,
     steps: Vec<Step>,
 }
 
@@ -97,8 +107,8 @@ impl<'a> Draft<'a> {
     fn transaction(&mut self, here: usize, there: usize) {
         self.tag = self.dice.pick(&TAGS);
         let key = |name: &str, tag: &str| format!("{tag}{name}0");
-        let watches = self.dice.once_in(3);
-        if watches {
+        self.watches = self.dice.once_in(3);
+        if self.watches {
             let watched = [key("s", self.tag), key("l", self.tag)];
             self.step(here, vec![Request::of(&["watch", &watched[0], &watched[1]])]);
             match self.dice.below(4) {
@@ -111,12 +121,12 @@ impl<'a> Draft<'a> {
         self.may_spread = false;
         let mut requests = vec![Request::of(&["multi"])];
         for _ in 0..self.dice.below(6) {
-            if self.dice.once_in(30) && self.anchor == Anchor::OneNode && !watches {
+            if self.dice.once_in(30) && self.anchor == Anchor::OneNode && !self.watches {
                 self.tag = self.dice.pick(&TAGS);
             }
             requests.push(self.request_in_transaction());
         }
-        self.may_spread = true;
+        (self.may_spread, self.watches) = (true, false);
         let end = if self.dice.once_in(8) { "discard" } else { "exec" };
         requests.push(Request::of(&[end]));
         if self.dice.once_in(20) {
@@ -197,12 +207,14 @@ impl<'a> Draft<'a> {
         let template = self.template(wanted);
         let split = SPLIT.contains(&template.name);
         let (cross, damage) = match self.anchor {
-            Anchor::OneNode => {
-                (template.several_keys && !split && self.dice.once_in(8), !split && self.may_spread)
-            }
-            Anchor::Standalone => {
-                (split && self.may_spread && self.dice.once_in(2), split || !template.several_keys)
-            }
+            Anchor::OneNode => (
+                template.several_keys && !split && !self.watches && self.dice.once_in(8),
+                !split && self.may_spread,
+            ),
+            Anchor::Standalone => (
+                split && self.may_spread && self.dice.once_in(2),
+                self.may_spread && (split || !template.several_keys),
+            ),
         };
         let tag = self.tag;
         if cross {

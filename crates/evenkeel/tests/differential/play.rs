@@ -198,7 +198,9 @@ impl Pair {
         for (i, (one, other)) in expected.replies.iter().zip(&got.replies).enumerate() {
             let request = asked.get(i).filter(|_| attributed);
             let verdict = match (request, &self.queued) {
-                (Some(request), Some(queued)) if request.is("exec") => compare_exec(queued, one, other),
+                (Some(request), Some(queued)) if request.is("exec") => {
+                    compare_exec(request, queued, one, other)
+                }
                 _ => compare(request, one, other),
             };
             match verdict {

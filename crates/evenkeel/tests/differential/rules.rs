@@ -135,13 +135,15 @@ pub(crate) fn compare(request: Option<&Request>, expected: &[u8], got: &[u8]) ->
 }
 
 /// EXEC's reply holds the replies of what was queued.
-pub(crate) fn compare_exec(queued: &[Request], expected: &[u8], got: &[u8]) -> Verdict {
+pub(crate) fn compare_exec(exec: &Request, queued: &[Request], expected: &[u8], got: &[u8]) -> Verdict {
     if expected == got {
         return Verdict::Same;
     }
     let (expected, got) = (Value::parse(expected), Value::parse(got));
     let (Some(expected), Some(got)) = (&expected, &got) else { return Verdict::Different };
-    let (Some(one), Some(other)) = (expected.elements(), got.elements()) else { return Verdict::Different };
+    let (Some(one), Some(other)) = (expected.elements(), got.elements()) else {
+        return compare_values(exec, expected, got);
+    };
     if one.len() != queued.len() || other.len() != queued.len() {
         return Verdict::Different;
     }
