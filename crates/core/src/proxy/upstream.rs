@@ -176,6 +176,7 @@ impl Proxy {
         }
         self.let_go(id);
         self.links.remove(&addr);
+        self.hub_greeted(id);
     }
 
     /// Marks a pipe as having something to write or to be looked at.
