@@ -1,5 +1,6 @@
 //! System calls of sockets: listen, accept, connect, read, write, and which events are wanted of each.
 
+use crate::tls::Tls;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -121,6 +122,8 @@ pub(crate) struct Connection {
     /// The number by which the poll names it: kind, place and generation.
     pub(crate) token: u64,
     wanted: EventFlags,
+    /// For a client that came encrypted.
+    tls: Option<Box<Tls>>,
 }
 
 impl Connection {
@@ -132,7 +135,42 @@ impl Connection {
         wanted: EventFlags,
     ) -> io::Result<Connection> {
         epoll::add(poll, &fd, EventData::new_u64(token), wanted)?;
-        Ok(Connection { fd, token, wanted })
+        Ok(Connection { fd, token, wanted, tls: None })
+    }
+
+    /// The same connection, encrypted.
+    pub(crate) fn encrypted(self, tls: Tls) -> Connection {
+        Connection { tls: Some(Box::new(tls)), ..self }
+    }
+
+    /// Reads what is there, at most `buffer`; 0 is the end.
+    #[inline]
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match &mut self.tls {
+            None => read(&self.fd, buffer),
+            Some(tls) => tls.read(&self.fd, buffer),
+        }
+    }
+
+    /// Writes as much of `slices` as fits.
+    #[inline]
+    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        match &mut self.tls {
+            None => write(&self.fd, slices),
+            Some(tls) => tls.write(&self.fd, slices),
+        }
+    }
+
+    /// Whether it has something to write of its own.
+    pub(crate) fn owes(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.owes())
+    }
+
+    /// Tells the other side that no more will come.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.say_goodbye(&self.fd);
+        }
     }
 
     /// Asks to be told of bytes to read, or not, and leaves the rest.

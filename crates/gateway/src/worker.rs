@@ -1,8 +1,10 @@
 //! One worker: waits, reads what is ready, lets the proxy decide, writes each dirty socket once.
 
+use crate::doors::Listener;
 use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
 use crate::sockets::{self, BACKLOG, Connected, Connection};
+use crate::tls::Tls;
 use crate::watch::Nudge;
 use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
 use evenkeel_core::resp::{ErrorReply, Proto, Writer};
@@ -15,7 +17,7 @@ use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes read from a socket at a time.
@@ -42,10 +44,11 @@ const BELL: u64 = 3 << 62;
 /// What the workers of one gateway have in common.
 pub(crate) struct Shared {
     pub(crate) started: Instant,
-    pub(crate) listen: SocketAddr,
     pub(crate) max_clients: usize,
     pub(crate) clients: AtomicUsize,
     pub(crate) next_number: AtomicU64,
+    /// Whether some map has come.
+    pub(crate) informed: AtomicBool,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) nudge: Nudge,
 }
@@ -71,7 +74,7 @@ pub(crate) struct Worker {
     place: usize,
     proxy: Proxy,
     poll: OwnedFd,
-    listener: Option<OwnedFd>,
+    listeners: Vec<Listener>,
     accept_again: Option<Instant>,
     clients: Vec<Option<Connection>>,
     pipes: Vec<Option<Connection>>,
@@ -89,20 +92,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        place: usize,
-        proxy: Proxy,
-        listener: OwnedFd,
-        shared: Arc<Shared>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn new(place: usize, proxy: Proxy, shared: Arc<Shared>) -> std::io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         epoll::add(&poll, shared.inboxes[place].bell(), EventData::new_u64(BELL), EventFlags::IN)?;
         Ok(Worker {
             place,
             proxy,
             poll,
-            listener: Some(listener),
+            listeners: Vec::new(),
             accept_again: None,
             clients: Vec::new(),
             pipes: Vec::new(),
@@ -175,21 +172,21 @@ impl Worker {
         match token & KIND {
             CLIENT => self.client_event(token, flags),
             PIPE => self.pipe_event(token, flags),
-            LISTENER => self.accept(),
+            LISTENER => self.accept((token & !KIND) as usize),
             _ => self.messages(),
         }
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self, at: usize) {
         for _ in 0..ACCEPTS {
-            let Some(listener) = &self.listener else { return };
-            match sockets::accept(listener) {
-                Ok(Some((fd, peer))) => self.welcome(fd, peer),
+            let Some(listener) = self.listeners.get(at) else { return };
+            match sockets::accept(&listener.socket) {
+                Ok(Some((fd, peer))) => self.welcome(fd, peer, at),
                 Ok(None) => return,
                 Err(error) => {
                     // Out of files or memory: leave the others in the kernel's queue for a moment.
                     tracing::warn!(%error, "cannot accept connections; trying again in 100 ms");
-                    let _ = epoll::delete(&self.poll, listener);
+                    let _ = epoll::delete(&self.poll, &listener.socket);
                     self.accept_again = Some(Instant::now() + Duration::from_millis(100));
                     return;
                 }
@@ -197,16 +194,20 @@ impl Worker {
         }
     }
 
-    fn welcome(&mut self, fd: OwnedFd, peer: SocketAddr) {
+    fn welcome(&mut self, fd: OwnedFd, peer: SocketAddr, at: usize) {
+        let Some(listener) = self.listeners.get(at) else { return };
+        let (listen, tls) = (listener.addr, listener.tls.clone());
         if self.shared.clients.fetch_add(1, Ordering::Relaxed) >= self.shared.max_clients {
             self.shared.clients.fetch_sub(1, Ordering::Relaxed);
             let mut reply = Vec::new();
             Writer::new(&mut reply, Proto::Two).error(ErrorReply::MaxClients);
-            let _ = rustix::io::write(&fd, &reply);
+            if tls.is_none() {
+                let _ = rustix::io::write(&fd, &reply);
+            }
             self.proxy.client_refused();
             return;
         }
-        let local = match self.shared.listen {
+        let local = match listen {
             listen if listen.ip().is_unspecified() => sockets::local_addr(&fd).unwrap_or(listen),
             listen => listen,
         };
@@ -214,6 +215,15 @@ impl Worker {
         let id = self.proxy.client_opened(number, peer, local);
         match Connection::register(&self.poll, fd, CLIENT | id.as_u64(), EventFlags::IN) {
             Ok(connection) => {
+                let connection = match tls.as_ref().map(Tls::new).transpose() {
+                    Ok(None) => connection,
+                    Ok(Some(tls)) => connection.encrypted(tls),
+                    Err(error) => {
+                        tracing::error!(%error, "TLS cannot be spoken");
+                        self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+                        return self.proxy.client_lost(id);
+                    }
+                };
                 // A client that the proxy forgot in this turn may still be in its place: this closes it.
                 if put(&mut self.clients, id.index(), connection).is_some() {
                     self.shared.clients.fetch_sub(1, Ordering::Relaxed);
@@ -229,9 +239,9 @@ impl Worker {
 
     fn client_event(&mut self, token: u64, flags: EventFlags) {
         let id = SessionId::from_u64(token & !KIND);
-        let Some(connection) = find(&self.clients, id.index(), token) else { return };
+        let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
         if flags.contains(EventFlags::IN) {
-            match sockets::read(&connection.fd, &mut self.buffer) {
+            match connection.read(&mut self.buffer) {
                 Ok(0) => {
                     self.proxy.client_ended(id);
                     self.flush_client(id);
@@ -246,7 +256,8 @@ impl Worker {
         } else if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
             return self.lose_client(id);
         }
-        if flags.contains(EventFlags::OUT) {
+        let owes = find(&mut self.clients, id.index(), token).is_some_and(|connection| connection.owes());
+        if flags.contains(EventFlags::OUT) || owes {
             self.flush_client(id);
         }
     }
@@ -257,7 +268,8 @@ impl Worker {
     }
 
     fn close_client(&mut self, id: SessionId) {
-        if take(&mut self.clients, id.index(), CLIENT | id.as_u64()).is_some() {
+        if let Some(mut connection) = take(&mut self.clients, id.index(), CLIENT | id.as_u64()) {
+            connection.say_goodbye();
             self.shared.clients.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -275,10 +287,10 @@ impl Worker {
         let token = CLIENT | id.as_u64();
         let mut more = true;
         while more {
-            let Some(connection) = find(&self.clients, id.index(), token) else { return };
+            let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.proxy.client_output(id, &mut slices);
-            let written = sockets::write(&connection.fd, &slices[..filled]);
+            let written = connection.write(&slices[..filled]);
             let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
             match written {
                 Ok(len) => more = self.proxy.client_wrote(id, len) && len == wanted,
@@ -291,7 +303,8 @@ impl Worker {
         if let Some(Some(connection)) = self.clients.get_mut(id.index())
             && connection.token == token
         {
-            connection.want(&self.poll, reads, unsent);
+            let writes = unsent || connection.owes();
+            connection.want(&self.poll, reads, writes);
             if self.draining.is_some() {
                 self.leaving.push(id);
             }
@@ -302,8 +315,10 @@ impl Worker {
     fn dismiss(&mut self) {
         for id in std::mem::take(&mut self.leaving) {
             while self.proxy.client_is_idle(id) {
-                let Some(connection) = find(&self.clients, id.index(), CLIENT | id.as_u64()) else { break };
-                match sockets::read(&connection.fd, &mut self.buffer) {
+                let Some(connection) = find(&mut self.clients, id.index(), CLIENT | id.as_u64()) else {
+                    break;
+                };
+                match connection.read(&mut self.buffer) {
                     Ok(0) | Err(Errno::AGAIN) => self.proxy.client_dismissed(id),
                     Ok(len) => self.proxy.client_bytes(id, &self.buffer[..len]),
                     Err(Errno::INTR) => {}
@@ -315,7 +330,7 @@ impl Worker {
 
     fn pipe_event(&mut self, token: u64, flags: EventFlags) {
         let id = PipeId::from_u64(token & !KIND);
-        let Some(connection) = find(&self.pipes, id.index(), token) else { return };
+        let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
         if let Some(at) = self.connecting.iter().position(|(pipe, _)| *pipe == id) {
             let failure = sockets::connect_error(&connection.fd);
             self.connecting.swap_remove(at);
@@ -325,7 +340,7 @@ impl Worker {
             };
         }
         if flags.contains(EventFlags::IN) {
-            match sockets::read(&connection.fd, &mut self.buffer) {
+            match connection.read(&mut self.buffer) {
                 Ok(0) => self.lose_pipe(id, "it closed the connection"),
                 Ok(len) => self.proxy.pipe_bytes(id, &self.buffer[..len]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -348,7 +363,7 @@ impl Worker {
         let token = PIPE | id.as_u64();
         let mut more = true;
         while more {
-            let Some(connection) = find(&self.pipes, id.index(), token) else { return };
+            let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.proxy.pipe_output(id, &mut slices);
             if filled == 0 {
@@ -431,17 +446,19 @@ impl Worker {
     }
 
     fn tick(&mut self) {
+        self.proxy.count_clients(self.shared.clients.load(Ordering::Relaxed));
         self.proxy.tick();
         let now = Instant::now();
         while let Some(at) = self.connecting.iter().position(|(_, since)| now - *since > CONNECT_TIMEOUT) {
             let (id, _) = self.connecting.swap_remove(at);
             self.lose_pipe(id, "it did not accept the connection within 1 s");
         }
-        if self.accept_again.is_some_and(|at| at <= now)
-            && let Some(listener) = &self.listener
-        {
+        if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
-            let _ = epoll::add(&self.poll, listener, EventData::new_u64(LISTENER), EventFlags::IN);
+            for (at, listener) in self.listeners.iter().enumerate() {
+                let token = EventData::new_u64(LISTENER | at as u64);
+                let _ = epoll::add(&self.poll, &listener.socket, token, EventFlags::IN); // or it is there
+            }
         }
         if let Some(Draining::Asking { since }) = self.draining
             && since.elapsed() > DRAIN_ASKING
@@ -454,7 +471,11 @@ impl Worker {
     fn messages(&mut self) {
         for message in self.shared.inboxes[self.place].take() {
             match message {
-                Message::Adopt(topology) => self.proxy.adopt(topology),
+                Message::Adopt(topology) => {
+                    self.proxy.adopt(topology);
+                    self.shared.informed.store(true, Ordering::Relaxed);
+                }
+                Message::Listen(listeners) => self.listen(listeners),
                 Message::Learned(lexicon) => self.proxy.learned(lexicon),
                 Message::Ask { from, what, token } => {
                     let part = Part::of(&mut self.proxy, &what);
@@ -467,10 +488,21 @@ impl Worker {
         }
     }
 
+    fn listen(&mut self, listeners: Vec<Listener>) {
+        for (at, listener) in listeners.iter().enumerate() {
+            let token = EventData::new_u64(LISTENER | at as u64);
+            if let Err(error) = epoll::add(&self.poll, &listener.socket, token, EventFlags::IN) {
+                tracing::error!(%error, addr = %listener.addr, "a listener could not be registered");
+            }
+        }
+        self.listeners = listeners;
+    }
+
     /// Welcomes who has connected already, then nobody more.
     fn drain(&mut self) {
-        (0..BACKLOG as usize / ACCEPTS).for_each(|_| self.accept());
-        self.listener = None;
+        (0..BACKLOG as usize / ACCEPTS)
+            .for_each(|_| (0..self.listeners.len()).for_each(|at| self.accept(at)));
+        self.listeners.clear();
         self.draining = Some(Draining::Asking { since: Instant::now() });
         self.proxy.drain();
     }
@@ -521,8 +553,8 @@ fn put(list: &mut Vec<Option<Connection>>, index: usize, connection: Connection)
     list[index].replace(connection)
 }
 
-fn find(list: &[Option<Connection>], index: usize, token: u64) -> Option<&Connection> {
-    list.get(index)?.as_ref().filter(|connection| connection.token == token)
+fn find(list: &mut [Option<Connection>], index: usize, token: u64) -> Option<&mut Connection> {
+    list.get_mut(index)?.as_mut().filter(|connection| connection.token == token)
 }
 
 /// Takes a connection out; dropping it closes it and takes it off the poll.

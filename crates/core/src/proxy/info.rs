@@ -163,7 +163,7 @@ impl Proxy {
             ("role", "master".to_owned()),
             ("tcp_port", port.to_string()),
             ("connected_slaves", "0".to_owned()),
-            ("connected_clients", self.sessions.len().to_string()),
+            ("connected_clients", (self.sessions.len() + self.elsewhere).to_string()),
             ("cluster_enabled", "1".to_owned()),
         ];
         Some(merge(&texts, &own))

@@ -21,6 +21,10 @@ function connect() {
   return client;
 }
 
+async function until(test) {
+  while (!test()) await new Promise((done) => setTimeout(done, 5));
+}
+
 const valuesOf = (replies) => replies.map(([error, value]) => error ?? value);
 
 const checks = {
@@ -177,6 +181,23 @@ const checks = {
     same((await r.command('COUNT')) > 200, true);
     same((await r.cluster('INFO').catch((error) => error.message)).length > 0, true);
     same(await r.publish('channel', 'nobody listens'), 0);
+  },
+  async 'subscriptions'(r) {
+    const heard = [];
+    const subscriber = connect();
+    subscriber.on('message', (channel, text) => heard.push(`${channel} ${text}`));
+    subscriber.on('pmessage', (pattern, channel, text) => heard.push(`${pattern} ${channel} ${text}`));
+    same(await subscriber.subscribe('news', 'more'), 2);
+    same(await subscriber.psubscribe('n?ws'), 3);
+    same([await r.publish('news', 'hello'), await r.publish('more', 'x'), await r.publish('other', 'y')], [2, 1, 0]);
+    await until(() => heard.length === 3);
+    same(heard.sort(), ['more x', 'n?ws news hello', 'news hello']);
+    for (const i of numbers(200)) r.publish('more', i);
+    await until(() => heard.length === 203);
+    same(heard.slice(3), numbers(200).map((i) => `more ${i}`));
+    same([await subscriber.unsubscribe('news'), await subscriber.punsubscribe('n?ws')], [2, 1]);
+    same(await r.publish('news', 'nobody'), 0);
+    subscriber.disconnect();
   },
   async 'many clients at once'() {
     await Promise.all(numbers(16).map(async (number) => {

@@ -22,6 +22,10 @@ async function connect() {
   return client;
 }
 
+async function until(test) {
+  while (!test()) await new Promise((done) => setTimeout(done, 5));
+}
+
 // A command by its words; the cluster client wants to know the key and whether it only reads.
 const call = (r, key, ...words) => (PLAIN ? r.sendCommand(words) : r.sendCommand(key, false, words));
 
@@ -214,6 +218,26 @@ const plainOnly = {
     same([await r.dbSize(), (await r.keys('scan:*')).length, /^scan:/.test(await r.randomKey())], [5000, 5000, true]);
     same([await r.flushAll(), await r.dbSize(), await r.randomKey()], ['OK', 0, null]);
   },
+};
+
+checks['subscriptions'] = async (r) => {
+  const heard = [];
+  const subscriber = await connect();
+  await subscriber.subscribe(['news', 'more'], (text, channel) => heard.push(`${channel} ${text}`));
+  await subscriber.pSubscribe('n?ws', (text, channel) => heard.push(`n?ws ${channel} ${text}`));
+  await subscriber.sSubscribe('shard', (text, channel) => heard.push(`shard ${channel} ${text}`));
+  same([await r.publish('news', 'hello'), await r.publish('more', 'x'), await r.publish('other', 'y')], [2, 1, 0]);
+  same(await r.sPublish('shard', 'z'), 1);
+  await until(() => heard.length === 4);
+  same(heard.sort(), ['more x', 'n?ws news hello', 'news hello', 'shard shard z']);
+  await Promise.all(numbers(200).map((i) => r.publish('more', String(i))));
+  await until(() => heard.length === 204);
+  same(heard.slice(4).sort(), numbers(200).map((i) => `more ${i}`).sort());
+  if (PLAIN && RESP === 3) same(await subscriber.echo('between messages'), 'between messages');
+  await subscriber.unsubscribe('news');
+  await subscriber.pUnsubscribe();
+  same(await r.publish('news', 'nobody'), 0);
+  subscriber.destroy();
 };
 
 const gatewayOnly = {

@@ -4,6 +4,7 @@
 to blame: run `plain` against a lone redis-server, `cluster` against a lone one in cluster mode that owns every slot.
 """
 
+import asyncio
 import random
 import socket
 import sys
@@ -11,6 +12,7 @@ import threading
 import time
 
 import redis
+import redis.asyncio
 from checks import Checks, refused, same
 from redis.exceptions import RedisError, ResponseError
 
@@ -232,6 +234,27 @@ def transactions(r):
     same((wrong, r.get("{x}counter")), ([], b"400"))
 
 
+def client_side_caching(r):
+    # the library asks for a server 7.4; what it needs of it is there since 6
+    redis.connection.CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
+    caching = redis.Redis(host=HOST, port=PORT, protocol=3, cache_config=redis.cache.CacheConfig(), socket_timeout=10)
+    keys = [f"cached:{i}" for i in range(100)]
+
+    def soon(values):  # a word on its way may be a moment behind
+        for _ in range(100):
+            if [caching.get(key) for key in keys] == values:
+                return
+            time.sleep(0.02)
+        same([caching.get(key) for key in keys], values)
+
+    for turn in range(5):
+        for key in keys:
+            r.set(key, turn)
+        soon([str(turn).encode()] * 100)
+        same(caching.get_cache().size, 100)
+    caching.close()
+
+
 def pipeline_of_mixed_replies_keeps_its_order(r):
     pipe = r.pipeline(transaction=False) if PLAIN else r.pipeline()
     for i in range(300):
@@ -434,6 +457,87 @@ def what_is_not_done_here_is_refused(r):
     one.close()
 
 
+# Subscriptions
+
+
+def heard(p):
+    """The next message that is no confirmation."""
+    deadline = time.time() + 20
+    while time.time() < deadline:
+        message = p.get_message(ignore_subscribe_messages=True, timeout=1)
+        if message:
+            return message["type"], message["channel"], message["data"]
+    raise AssertionError("no message came")
+
+
+def subscriptions(r):
+    p, q = r.pubsub(), r.pubsub()
+    p.subscribe("news", "more")
+    q.psubscribe("n?ws")
+    confirmed = [p.get_message(timeout=20) for _ in range(2)] + [q.get_message(timeout=20)]
+    same([(c["type"], c["channel"], c["data"]) for c in confirmed], [
+        ("subscribe", b"news", 1), ("subscribe", b"more", 2), ("psubscribe", b"n?ws", 1)])
+    same(r.publish("news", "hello"), 2)
+    same(heard(p), ("message", b"news", b"hello"))
+    same(heard(q), ("pmessage", b"news", b"hello"))
+    for number in range(300):
+        r.publish("more", number)
+    same([heard(p)[2] for _ in range(300)], [str(number).encode() for number in range(300)])
+    same(r.publish("other", "x"), 0)
+    big = random.randbytes(3 << 20)
+    same(r.publish("news", big), 2)
+    same([heard(p)[2] == big, heard(q)[2] == big], [True, True])
+    p.unsubscribe("news")
+    same(p.get_message(timeout=20)["data"], 1)
+    same(r.publish("news", "again"), 1)
+    same(heard(q)[2], b"again")
+    p.close()
+    q.close()
+
+
+def sharded_subscriptions(r):
+    p = r.pubsub()
+    p.ssubscribe("news")
+    wait = (lambda: p.get_sharded_message(timeout=20)) if not PLAIN else (lambda: p.get_message(timeout=20))
+    same(wait()["type"], "ssubscribe")
+    same(r.execute_command("SPUBLISH", "news", "hello"), 1)
+    same(wait()["data"], b"hello")
+    p.sunsubscribe("news")
+    same(wait()["data"], 0)
+    p.close()
+
+
+def asyncio_subscriptions(_):
+    async def listener(number):
+        client = redis.asyncio.Redis(host=HOST, port=PORT, protocol=PROTOCOL)
+        async with client.pubsub() as p:
+            await p.subscribe("talk")
+            await p.get_message(timeout=20)
+            ready.append(number)
+            got = []
+            async for message in p.listen():
+                if message["type"] == "message":
+                    got.append(int(message["data"]))
+                if got and got[-1] == 199:
+                    break
+        await client.aclose()
+        return got
+
+    async def talk():
+        listeners = [asyncio.create_task(listener(number)) for number in range(20)]
+        while len(ready) < 20:
+            await asyncio.sleep(0.01)
+        client = redis.asyncio.Redis(host=HOST, port=PORT, protocol=PROTOCOL)
+        counts = [await client.publish("talk", number) for number in range(200)]
+        await client.aclose()
+        return counts, await asyncio.gather(*listeners)
+
+    ready = []
+    counts, got = asyncio.run(asyncio.wait_for(talk(), 60))
+    same(set(counts[:-1]), {20})
+    same(got, [list(range(200))] * 20)
+
+
 # The connection
 
 
@@ -531,10 +635,12 @@ def main():
     every = [strings, hashes, lists, sets, sorted_sets, streams, counters_and_bits, places, expiry, keys_of_any_type]
     every += [pipeline_over_many_slots, pipeline_of_mixed_replies_keeps_its_order]
     every += [transactions] if PLAIN else []
+    every += [client_side_caching] if PLAIN and PROTOCOL == 3 else []
     every += [deep_pipeline, split_commands, split_in_a_pipeline] if PLAIN else [split_by_the_library]
     every += [scripts, functions, big_values, big_and_small_values_together, any_bytes, unicode, errors]
     every += [connection_state] if GATEWAY or PLAIN else []
     every += [keys_of_two_slots_are_turned_down] if GATEWAY and PLAIN else []
+    every += [subscriptions, sharded_subscriptions, asyncio_subscriptions]
     every += [what_is_not_done_here_is_refused] if GATEWAY else []
     every += [server_facts, many_clients_at_once]
     every += [one_node_with_every_slot] if GATEWAY or not PLAIN else []
