@@ -36,6 +36,15 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Whether more than twice as much wanted to run in the last minute as there are processors: what takes long then
+    /// says little.
+    pub(crate) fn is_busy(&self) -> bool {
+        let load = self.load_average.split(' ').next().and_then(|load| load.parse::<f64>().ok());
+        load.is_some_and(|load| load > 2.0 * self.cores as f64)
+    }
+}
+
 fn value(text: &str, name: &str, separator: char) -> String {
     let found = text.lines().find_map(|line| {
         let (key, value) = line.split_once(separator)?;
@@ -65,6 +74,13 @@ fn ticks(stat: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_machine_is_known() {
+        let busy =
+            |load: &str| Machine { cores: 2, load_average: load.to_owned(), ..Machine::default() }.is_busy();
+        assert!(busy("4.10 0.00 0.00") && !busy("3.90 9.00 9.00") && !busy(""));
+    }
 
     #[test]
     fn this_machine_is_seen() {

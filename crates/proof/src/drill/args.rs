@@ -43,7 +43,7 @@ pub struct Args {
     /// Settings of its own deployment in the form of the configuration file, such as cluster.persistence="none"
     #[arg(long, value_name = "KEY=VALUE", conflicts_with = "dir")]
     pub set: Vec<String>,
-    /// Report times without judging them, for slow and busy machines
+    /// Report times without judging them, as is done anyway where the machine is busy when the drills begin
     #[arg(long)]
     pub no_time_limits: bool,
     /// Print drill.json to standard output

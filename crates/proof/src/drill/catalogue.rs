@@ -49,7 +49,7 @@ pub(crate) enum Entrance {
 }
 
 /// All drills, in the order in which `--all` runs them.
-pub(crate) const ALL: [&Drill; 16] = [
+pub(crate) const ALL: [&Drill; 17] = [
     &case::primary_killed::DRILL,
     &case::primary_hung::DRILL,
     &case::replica_killed::DRILL,
@@ -66,6 +66,7 @@ pub(crate) const ALL: [&Drill; 16] = [
     &case::memory_full::DRILL,
     &case::disk_full::DRILL,
     &case::partition::DRILL,
+    &case::primary_fenced_off::DRILL,
 ];
 
 /// The drill of that name.

@@ -201,15 +201,20 @@ pub(crate) fn level(level: Level) -> &'static str {
     }
 }
 
-/// The next 1, 2 or 5 times a power of ten.
+/// The next round number.
 fn round(number: f64) -> f64 {
     let decade = 10f64.powf(number.max(1.0).log10().floor());
-    [1.0, 2.0, 5.0, 10.0].iter().map(|step| step * decade).find(|step| *step >= number).unwrap_or(number)
+    [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
+        .iter()
+        .map(|step| step * decade)
+        .find(|step| *step >= number)
+        .unwrap_or(number)
 }
 
-/// The same for milliseconds of an axis.
+/// The same for milliseconds between two ticks.
 fn step(least: i64) -> i64 {
-    round(least.max(100) as f64) as i64
+    let steps = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000];
+    steps.into_iter().find(|step| *step >= least).unwrap_or(least)
 }
 
 #[cfg(test)]

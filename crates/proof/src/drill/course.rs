@@ -16,6 +16,8 @@ use crate::load::{Load, LoadHandle, LoadOptions};
 
 /// The fault comes at a random moment of this time, so that runs meet other phases of every timer.
 const PHASE: Duration = Duration::from_secs(1);
+/// Rest of each client after it has read answers: leaves processor time to what is drilled.
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 /// Requests that have to be answered before a load counts as running.
 const RUNNING: u64 = 200;
 /// How long the load may take to start.
@@ -75,8 +77,7 @@ fn load(
         seed: dice(1 << 40) as u64,
         // longer than a gateway holds requests by default: who gives up first has no answer to judge
         patience: Duration::from_secs(30),
-        // leaves processor time to what is drilled
-        pause: Duration::from_millis(2),
+        pause: PAUSE,
         settle: Duration::from_secs(60),
         groups: scene.shards.iter().map(|shard| shard.slots.clone()).collect(),
         other_addrs: addrs,

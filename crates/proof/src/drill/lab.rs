@@ -40,6 +40,8 @@ pub(crate) struct Lab {
     prefix: String,
     children: Vec<Child>,
     cut: Vec<usize>,
+    /// Those of them that the gateway still reaches.
+    fenced: Vec<usize>,
 }
 
 /// What one node says of another.
@@ -67,6 +69,7 @@ impl Lab {
             prefix: format!("ekdrill{}", std::process::id()),
             children: Vec::new(),
             cut: Vec::new(),
+            fenced: Vec::new(),
         };
         lab.build(program).await?;
         Ok(lab)
@@ -184,19 +187,46 @@ impl Lab {
 
     /// Pulls a node's cable.
     pub(crate) fn cut(&mut self, name: &str) -> Result<(), DrillError> {
-        let node = (0..NODES).find(|node| self.name(*node) == name);
-        let node = node.ok_or_else(|| DrillError::Unable(format!("{name} is no node of this lab")))?;
+        let node = self.place_of(name)?;
         self.cut.push(node);
         ip(&["-n", &self.lan(), "link", "set", &format!("v{node}"), "down"])
     }
 
-    /// Puts all cables back.
+    /// Lets nothing through between a node and the other nodes; the gateway still reaches it.
+    pub(crate) fn fence(&mut self, name: &str) -> Result<(), DrillError> {
+        let node = self.place_of(name)?;
+        self.cut.push(node);
+        self.fenced.push(node);
+        self.fences(node, "add")
+    }
+
+    fn fences(&self, node: usize, how: &str) -> Result<(), DrillError> {
+        let own = self.space(node);
+        for other in (0..NODES).filter(|other| *other != node) {
+            ip(&["-n", &own, "route", how, "blackhole", &host(other)])?;
+            ip(&["-n", &self.space(other), "route", how, "blackhole", &host(node)])?;
+        }
+        Ok(())
+    }
+
+    fn place_of(&self, name: &str) -> Result<usize, DrillError> {
+        let node = (0..NODES).find(|node| self.name(*node) == name);
+        node.ok_or_else(|| DrillError::Unable(format!("{name} is no node of this lab")))
+    }
+
+    /// Lets everything through again.
     pub(crate) fn put_right(&mut self) {
         for node in std::mem::take(&mut self.cut) {
-            if let Err(error) = ip(&["-n", &self.lan(), "link", "set", &format!("v{node}"), "up"]) {
+            let done = if self.fenced.contains(&node) {
+                self.fences(node, "del")
+            } else {
+                ip(&["-n", &self.lan(), "link", "set", &format!("v{node}"), "up"])
+            };
+            if let Err(error) = done {
                 progress(&format!("left behind: {error}"));
             }
         }
+        self.fenced.clear();
     }
 
     /// Waits until a majority of the other machines gives a shard's slots to somebody else; who that is.

@@ -171,7 +171,7 @@ async fn drill(plan: &Plan) -> Result<Report, DrillError> {
             scene.put_right().await;
         }
         let spoiled = !finished || done.unable.is_some() || done.unhealed();
-        done.conclude(drill, plan.times_count);
+        done.conclude(drill, report.times);
         progress(&format!("{}: {}", drill.name, done.verdict()));
         report.add(done);
         // the next drill gets a new one where this one is not what the next needs, or not what it was

@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Outcome;
 use super::chart::{Chart, class, level};
+use super::course;
 use super::report::{DrillReport, Report, Run, Spread};
 use super::table::{errors, spread};
 use super::timeline::Timeline;
@@ -76,9 +77,9 @@ fn overview(report: &Report) -> Markup {
             h2 { "All drills" }
             div.scroll { table {
                 tr {
-                    th.left { "Drill" } th.left { "" } th { "Runs" } th { "Acknowledged writes" } th { "Lost" }
-                    th { "Twice" } th { "Stale" } th.left { "Errors" } th { "Longest wait" } th { "on other shards" }
-                    th { "before the fault" } th { "Healed after" }
+                    th.left { "Drill" } th.left { "" } th { "Runs" } th { "Writes" } th { "Lost" }
+                    th { "Twice" } th { "Stale" } th.left { "Errors" } th { "Longest wait" } th { "elsewhere" }
+                    th { "before" } th { "Healed" }
                 }
                 @for drill in &report.drills {
                     @let (class, word) = verdict(drill);
@@ -119,12 +120,12 @@ fn card(drill: &DrillReport) -> Markup {
             @if let Some(why) = &drill.unable { p.broken { "Could not be run: " (why) } }
             details { summary { "What is promised" } ul.promises { @for promise in &drill.promises { li { (promise) } } } }
             @if let Some((worst, run)) = worst {
-                (course(drill, worst, run))
+                (run_course(drill, worst, run))
                 @if drill.runs.len() > 1 {
                     details {
                         summary { @if drill.runs.len() == 2 { "The other run" } @else { "The other " (drill.runs.len() - 1) " runs" } }
                         @for (at, run) in drill.runs.iter().enumerate().filter(|(at, _)| *at != worst) {
-                            (course(drill, at, run))
+                            (run_course(drill, at, run))
                         }
                     }
                 }
@@ -154,7 +155,7 @@ fn figures(drill: &DrillReport) -> Markup {
     }
 }
 
-fn course(drill: &DrillReport, at: usize, run: &Run) -> Markup {
+fn run_course(drill: &DrillReport, at: usize, run: &Run) -> Markup {
     let timeline = &run.timeline;
     let title = format!("{}, run {}: requests a second of each shard, and failures", drill.name, at + 1);
     html! {
@@ -209,13 +210,15 @@ fn method(report: &Report) -> Markup {
         section.card {
             h2 { "How to read this" }
             ul {
+                @if let Some(remark) = report.remark() { li { b { (remark) } } }
                 li {
                     "Each client writes and reads keys of one shard in a closed loop with a few requests in flight: registers "
                     "with growing versions, counters, and lists that are only appended to. It knows what every key may hold, "
                     "so losses, duplicates and old values show. In the end every key is read once more."
                 }
                 li {
-                    "A wait is the time that one client was without a right answer; it counts the load's own pause of 2 ms. "
+                    "A wait is the time that one client was without a right answer; it counts the load's own pause of "
+                    (course::PAUSE.as_millis()) " ms. "
                     "The same before the fault is the noise of this machine; twice that is allowed on top of what is promised, \
                      since the time after the fault is the longer one."
                 }
@@ -272,6 +275,7 @@ mod tests {
             ended: String::new(),
             target: "a test".to_owned(),
             clients: 12,
+            times: Times::Judged,
             machine: Machine::default(),
             drills: Vec::new(),
         };

@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) target: String,
     /// Clients of the load.
     pub(crate) clients: usize,
+    /// Whether times were judged.
+    pub(crate) times: Times,
     pub(crate) machine: Machine,
     pub(crate) drills: Vec<DrillReport>,
 }
@@ -109,8 +111,21 @@ impl Report {
                 Where::Running(dir) => format!("the deployment in {}", dir.display()),
             },
             clients: plan.clients,
+            times: if machine.is_busy() { Times::Busy } else { plan.times_count },
             machine,
             drills: Vec::new(),
+        }
+    }
+
+    /// What was done with times, where they were not judged.
+    pub(crate) fn remark(&self) -> Option<&'static str> {
+        match self.times {
+            Times::Judged => None,
+            Times::Told => Some("Times were not judged, as was asked for."),
+            Times::Busy => Some(
+                "Times were not judged: this machine was busy with other things (see its load before), and what takes \
+                 long then says little.",
+            ),
         }
     }
 

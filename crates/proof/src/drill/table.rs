@@ -50,6 +50,9 @@ pub(crate) fn table(report: &Report) -> String {
     }
     text += "\nSTALL: longest time that a client of a struck shard was without a right answer; ELSEWHERE: of another \
              shard;\nNOISE: of any before the fault. Times are median (least–most) over the runs.\n";
+    if let Some(remark) = report.remark() {
+        text += &format!("{remark}\n");
+    }
     for drill in &report.drills {
         for breach in &drill.breaches {
             text += &format!("\n{}: {breach}", drill.name);

@@ -10,6 +10,7 @@ pub(crate) mod memory_full;
 pub(crate) mod partition;
 pub(crate) mod planned_failover;
 pub(crate) mod primary_and_its_replica_killed;
+pub(crate) mod primary_fenced_off;
 pub(crate) mod primary_hung;
 pub(crate) mod primary_killed;
 pub(crate) mod replica_killed;
