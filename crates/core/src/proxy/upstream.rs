@@ -366,7 +366,7 @@ impl Hello {
         while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
             match text(key) {
                 Some(b"version") => {
-                    hello.version = text(value).and_then(|text| String::from_utf8(text.to_vec()).ok())
+                    hello.version = text(value).and_then(|text| String::from_utf8(text.to_vec()).ok());
                 }
                 Some(b"id") => hello.number = integer(value).and_then(|number| u64::try_from(number).ok()),
                 Some(_) | None => {}

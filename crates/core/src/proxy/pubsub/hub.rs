@@ -179,8 +179,9 @@ impl Proxy {
                 self.see_whether_it_lives(pipe);
             }
         }
-        let (pubsub, unused) =
-            (&mut self.pubsub, |circle: &Circle| circle.names.iter().all(|names| names.is_empty()));
+        let (pubsub, unused) = (&mut self.pubsub, |circle: &Circle| {
+            circle.names.iter().all(std::collections::HashMap::is_empty)
+        });
         let needed = |circle: &Circle| pubsub.hubs.iter().any(|(_, hub)| hub.trunk == circle.trunk);
         let (gone, kept) = std::mem::take(&mut pubsub.circles)
             .into_iter()
