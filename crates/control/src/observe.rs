@@ -123,10 +123,11 @@ impl Eyes {
         }
         for wanted in &desired.nodes {
             let body = bodies.get(&wanted.name).cloned();
-            let Body { process, disk, started_at, settings } = body.unwrap_or(Body {
+            let Body { process, disk, started_at, past, settings } = body.unwrap_or(Body {
                 process: Process::Absent,
                 disk: Disk::Blank,
                 started_at: 0,
+                past: None,
                 settings: Settings::InForce,
             });
             let silent = || Answer::Silent { because: "it is not running".to_owned() };
@@ -135,8 +136,18 @@ impl Eyes {
             let (won_at, forced_at) = eye.map_or((None, None), |eye| (eye.won_at, eye.forced_at));
             let yielded_at = eye.and_then(|eye| eye.past.yielded_at);
             let silence = self.pulses.silence(&wanted.name);
-            let seen =
-                Seen { process, disk, answer, silence, started_at, settings, won_at, yielded_at, forced_at };
+            let seen = Seen {
+                process,
+                disk,
+                answer,
+                silence,
+                started_at,
+                past,
+                settings,
+                won_at,
+                yielded_at,
+                forced_at,
+            };
             look.observed.nodes.insert(wanted.name.clone(), seen);
         }
         look

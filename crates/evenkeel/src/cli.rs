@@ -146,7 +146,7 @@ pub(crate) struct RunArgs {
     /// The role
     #[arg(long, value_enum)]
     pub(crate) role: Role,
-    /// control, all: configuration file
+    /// Configuration file; of it the gateway alone takes limits, users and TLS
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// control, all: where data, logs and secrets lie
@@ -164,9 +164,25 @@ pub(crate) struct RunArgs {
     /// gateway: file with the password of the nodes
     #[arg(long, value_name = "FILE")]
     pub(crate) node_password_file: Option<PathBuf>,
+    /// gateway: unix socket over which a new process takes the listening sockets over from this one, and this one from an
+    /// older one, without a refused connection
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) handover: Option<PathBuf>,
+    /// gateway: what the replies of writes wait for
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) durability: Option<WritesWaitFor>,
     /// gateway: worker threads, 0 chooses by the machine's cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: u16,
+}
+
+/// What the reply of a write waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WritesWaitFor {
+    /// The primary
+    Async,
+    /// A replica too
+    Replicated,
 }
 
 /// What a process does.

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use crate::say::say;
-use evenkeel_control::status::{Health, Status};
+use evenkeel_control::status::{Health, Level, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The progress of one start.
@@ -30,6 +30,17 @@ impl Progress {
     pub(crate) fn show(&mut self, status: &Status) {
         for node in status.nodes.iter().filter(|node| node.health == Health::Down && node.pid.is_none()) {
             let words = format!("{}: {}", node.name, node.because);
+            if self.told.len() < 100 && self.told.insert(words.clone()) {
+                self.line(&words);
+            }
+        }
+        // what a start does beyond the ordinary, and why: a promotion, a restored identity, a question to a person
+        let told = status.events.iter().rev().filter(|event| match event.level {
+            Level::Info => false,
+            Level::Warning | Level::Error => event.at_ms >= status.since_ms && event.subject != "cluster",
+        });
+        for event in told.filter(|event| !event.what.contains('→')) {
+            let words = format!("{}: {}: {}", event.subject, event.what, event.because);
             if self.told.len() < 100 && self.told.insert(words.clone()) {
                 self.line(&words);
             }

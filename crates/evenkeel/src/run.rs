@@ -14,14 +14,14 @@ use evenkeel_control::server::Server;
 use evenkeel_control::status::Status;
 use evenkeel_control::{Control, Watched};
 use evenkeel_core::config::{Config, Threads};
-use evenkeel_gateway::{Gateway, Settings};
+use evenkeel_gateway::{Gateway, Settings, TlsSettings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
-use crate::secret::named_users;
+use crate::secret::{durability, named_users};
 
 /// Which roles run in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,10 @@ impl Service {
             Watched { addr: reachable(settings.listen), password: settings.client_password.clone() };
         let gateway = match parts {
             Parts::All => {
-                free(settings.listen)?;
+                free("gateway.listen", settings.listen)?;
+                if let Some(tls) = &settings.tls {
+                    free("gateway.tls.listen", tls.listen)?;
+                }
                 Some(Gateway::start(settings)?)
             }
             Parts::Control => None,
@@ -166,17 +169,36 @@ fn settings(config: &Config, secrets: &Secrets) -> Result<Settings, String> {
     let seeds = config.ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
     let mut settings = Settings::new(config.gateway.listen, seeds);
     settings.node_password = Some(secrets.node_password.clone());
+    limits_users_and_tls(&mut settings, &config.gateway)?;
+    let mut doors =
+        [Some(settings.listen), settings.tls.as_ref().map(|tls| tls.listen)].into_iter().flatten();
     settings.client_password =
-        config.gateway.auth.applies(settings.listen).then(|| secrets.gateway_password.clone());
+        doors.any(|addr| config.gateway.auth.applies(addr)).then(|| secrets.gateway_password.clone());
     settings.workers = match config.gateway.threads {
         Threads::Auto => 0,
         Threads::Count(count) => count.into(),
     };
-    settings.max_clients = config.gateway.max_clients as usize;
-    settings.max_private = config.gateway.max_private as usize;
-    settings.hold = config.gateway.hold.duration();
-    settings.users = named_users(&config.gateway.users)?;
     Ok(settings)
+}
+
+/// What a gateway takes of its section wherever it runs.
+pub(crate) fn limits_users_and_tls(
+    settings: &mut Settings,
+    gateway: &evenkeel_core::config::Gateway,
+) -> Result<(), String> {
+    settings.max_clients = gateway.max_clients as usize;
+    settings.max_private = gateway.max_private as usize;
+    settings.hold = gateway.hold.duration();
+    settings.durability = durability(gateway.durability);
+    settings.durability_wait = gateway.durability_wait.duration();
+    settings.users = named_users(&gateway.users)?;
+    settings.tls = gateway.tls.as_ref().map(|tls| TlsSettings {
+        listen: tls.listen,
+        cert: PathBuf::from(&tls.cert),
+        key: PathBuf::from(&tls.key),
+        ca: tls.ca.as_ref().map(PathBuf::from),
+    });
+    Ok(())
 }
 
 /// The address at which this machine itself reaches a listener.
@@ -192,8 +214,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 /// Refuses an address that somebody listens on: workers share their port, and must not share it with strangers.
-fn free(listen: SocketAddr) -> Result<(), String> {
-    std::net::TcpListener::bind(listen).map(drop).map_err(|error| taken("gateway.listen", listen, &error))
+fn free(key: &str, listen: SocketAddr) -> Result<(), String> {
+    std::net::TcpListener::bind(listen).map(drop).map_err(|error| taken(key, listen, &error))
 }
 
 fn taken(key: &str, addr: SocketAddr, error: &std::io::Error) -> String {

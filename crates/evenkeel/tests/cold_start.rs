@@ -155,3 +155,30 @@ fn data_that_is_on_no_disk_is_given_up_by_a_person_only() {
     let missing = missing_keys(&mut service.client(), 300);
     assert!(missing > 50 && missing < 150, "{missing} keys of one shard of three");
 }
+
+#[test]
+fn a_replica_with_a_newer_snapshot_becomes_the_primary() {
+    let mut service = Deployment::new("persistence = \"rdb\"");
+    let before = filled(&mut service);
+    for primary in primaries(&before) {
+        let _: () = redis::cmd("SAVE").query(&mut service.node(&primary.addr)).unwrap();
+    }
+    for key in 300..400 {
+        let _: () =
+            redis::cmd("SET").arg(format!("key:{key}")).arg(key).query(&mut service.client()).unwrap();
+    }
+    service.wait("replicas are in sync", 20, |status| {
+        replicas(status).iter().all(|node| node.lag_bytes == Some(0))
+            && replicas(status).iter().map(|node| node.keys).sum::<u64>() == 400
+    });
+    for replica in replicas(&before) {
+        let _: () = redis::cmd("SAVE").query(&mut service.node(&replica.addr)).unwrap();
+    }
+    for node in &before.nodes {
+        signal(node.pid.unwrap(), Signal::KILL);
+    }
+    let renewed =
+        |status: &Status| status.nodes.iter().all(|node| node.pid != named(&before, &node.name).pid);
+    service.wait("all run again", 60, |status| status.health == Health::Ok && renewed(status));
+    assert_eq!(missing_keys(&mut service.client(), 400), 0);
+}

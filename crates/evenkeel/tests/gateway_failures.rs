@@ -10,12 +10,13 @@ mod stage;
 use evenkeel_core::topology::slot;
 use evenkeel_gateway::{Gateway, Settings};
 use evenkeel_proof::load::{Load, LoadHandle, LoadOptions, Verdict};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use stage::cluster::{Cluster, Node};
 use stage::raw::{Raw, command, shown, still_serves, texts};
 use stage::service::{Service, kill, wait_until_served};
 use stage::{SOON, alone, block_on, loopback, spread, switched_on, wait_until};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -183,6 +184,62 @@ fn a_drain_under_load_loses_nothing() {
     println!("{verdict}");
     assert!(verdict.is_intact(), "{verdict}");
     drop(again);
+}
+
+/// New connections all the time, each with one request, while one gateway process after the other takes the port over:
+/// none is refused or reset, and every one is answered.
+#[test]
+fn a_gateway_takes_over_from_another_without_a_refused_connection() {
+    let _alone = alone();
+    let cluster = Cluster::start(3, 0, &[]);
+    let place = tempfile::tempdir().unwrap();
+    let (addr, socket) = (loopback(stage::free_ports(1)), place.path().join("handover.sock"));
+    let start = || {
+        let seeds: Vec<String> = cluster.addrs().iter().map(SocketAddr::to_string).collect();
+        Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["run", "--role", "gateway", "--listen", &addr.to_string(), "--seeds", &seeds.join(",")])
+            .arg("--handover")
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut old = start();
+    wait_until_served(addr);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<JoinHandle<u64>> = (0..4)
+        .map(|n| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let mut count = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let stream = TcpStream::connect(addr).expect("nobody is refused");
+                    let mut client = Raw::over(stream);
+                    let reply = client.ask(&["INCR", &format!("handed:{n}")]);
+                    count += 1;
+                    assert_eq!(shown(&reply), format!(":{count}\\r\\n"));
+                }
+                count
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(300));
+        let mut new = start();
+        wait_until("the old gateway has ended", || {
+            old.try_wait().unwrap().is_some_and(|status| status.success())
+        });
+        assert!(new.try_wait().unwrap().is_none(), "the new one runs");
+        old = new;
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    stop.store(true, Ordering::Relaxed);
+    let counts: Vec<u64> =
+        clients.into_iter().map(|client| client.join().expect("every request is answered")).collect();
+    println!("{counts:?} connections while the gateway changed hands three times");
+    kill_process(Pid::from_child(&old), Signal::TERM).unwrap();
+    assert!(old.wait().unwrap().success());
+    assert!(TcpStream::connect(addr).is_err(), "nobody listens any more");
 }
 
 fn kill_primaries(options: &str) {

@@ -41,6 +41,7 @@ fn the_nodes_rules_hold_for_users_and_for_what_the_gateway_answers_itself() {
             name: "reports".to_owned(),
             password: "r".to_owned(),
             login: Some(Login { user: b"reader".to_vec(), password: b"x".to_vec() }),
+            durability: None,
         }];
     });
     let addr = gateway.listen();
@@ -67,6 +68,7 @@ fn the_nodes_rules_hold_for_users_and_for_what_the_gateway_answers_itself() {
         &["CLIENT", "PAUSE", "1000"],
         &["FLUSHALL"],
         &["CONFIG", "GET", "*"],
+        &["SUBSCRIBE", "x"],
         &["PUBLISH", "x", "y"],
         &["MULTI"],
         &["ACL", "SETUSER", "reader", "+@all"],

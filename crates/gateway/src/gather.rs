@@ -1,7 +1,7 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
 use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
-use evenkeel_core::proxy::{Count, Gather, Proxy, Unblocked};
+use evenkeel_core::proxy::{Gather, Proxy, Unblocked};
 use evenkeel_core::resp::{Proto, Writer};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(crate) enum Part {
     Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
     Clients(String),
     Count(usize),
-    Receivers { count: Count, here: Vec<i64> },
+    Receivers(Vec<i64>),
     Unblocked(Unblocked),
 }
 
@@ -32,9 +32,7 @@ impl Part {
                 }
                 Part::Count(0)
             }
-            Gather::Receivers(count) => {
-                Part::Receivers { count: count.clone(), here: proxy.receivers(count) }
-            }
+            Gather::Receivers(count) => Part::Receivers(proxy.receivers(count)),
             Gather::Unblock { number, reason } => Part::Unblocked(proxy.unblock(*number, *reason)),
         }
     }
@@ -47,7 +45,7 @@ pub(crate) fn unblocked(parts: &[Part]) -> Unblocked {
         | Part::Metrics { .. }
         | Part::Clients(_)
         | Part::Count(_)
-        | Part::Receivers { .. } => None,
+        | Part::Receivers(_) => None,
         Part::Unblocked(found) => Some(found.clone()),
     });
     found.unwrap_or(Unblocked::Nobody)
@@ -77,7 +75,7 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
             }
             Part::Clients(lines) => clients.push_str(lines),
             Part::Count(count) => sum += count,
-            Part::Receivers { here, .. } => receivers.push(here.clone()),
+            Part::Receivers(here) => receivers.push(here.clone()),
             Part::Unblocked(_) => {} // see `unblocked`
         }
     }

@@ -1,5 +1,6 @@
 //! Messages from thread to thread. Sending wakes the receiver out of its `epoll_wait`.
 
+use crate::doors::Listener;
 use crate::gather::Part;
 use evenkeel_core::command::Lexicon;
 use evenkeel_core::proxy::{Gather, Tidings};
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) enum Message {
     /// Go by this map.
     Adopt(Arc<Topology>),
+    /// Accept clients from these sockets.
+    Listen(Vec<Listener>),
     /// The servers know these commands beside the table's.
     Learned(Arc<Lexicon>),
     /// Finish what is in flight and end.

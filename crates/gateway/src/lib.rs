@@ -12,23 +12,28 @@
 //! # Ok::<(), evenkeel_gateway::StartError>(())
 //! ```
 
+mod doors;
 mod gather;
+mod handover;
 mod inbox;
 mod sockets;
 mod tls;
 mod watch;
 mod worker;
 
+use doors::Doors;
 use evenkeel_core::proxy::{self, Proxy};
-pub use evenkeel_core::proxy::{Login, NamedUser};
+pub use evenkeel_core::proxy::{Durability, Login, NamedUser};
+pub use handover::{Offer, Predecessor};
 use inbox::{Inbox, Message};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 pub use tls::{TlsError, TlsSettings};
-use worker::{Listener, Shared, Worker};
+use worker::{Shared, Worker};
 
 /// What a gateway needs to start. Secrets come in as values and are never logged.
 #[derive(Clone)]
@@ -47,6 +52,10 @@ pub struct Settings {
     pub users: Vec<NamedUser>,
     /// Worker threads; 0 chooses by the machine's cores.
     pub workers: usize,
+    /// What the replies of writes wait for, where a user has nothing else.
+    pub durability: Durability,
+    /// How long they wait for a replica.
+    pub durability_wait: Duration,
     /// Most client connections at a time.
     pub max_clients: usize,
     /// Most connections to nodes that belong to one client each at a time.
@@ -66,6 +75,8 @@ impl Settings {
             client_password: None,
             users: Vec::new(),
             workers: 0,
+            durability: Durability::Async,
+            durability_wait: Duration::from_secs(1),
             max_clients: 10_000,
             max_private: 10_000,
             hold: Duration::from_secs(10),
@@ -96,16 +107,27 @@ pub enum StartError {
     /// TLS was asked for and cannot be spoken.
     #[error("gateway.tls: {0}")]
     Tls(#[from] TlsError),
+    /// The listeners of another gateway could not be taken over.
+    #[error("cannot take over from the gateway at {addr}: {what}; that one goes on")]
+    Handover {
+        /// Where it listens.
+        addr: SocketAddr,
+        /// What is wrong.
+        what: String,
+    },
     /// A thread, epoll or eventfd could not be made.
     #[error("the gateway could not start: {0}")]
     System(#[from] std::io::Error),
 }
 
+/// How long a gateway that takes over may need to learn who owns the slots.
+const LEARNING: Duration = Duration::from_secs(5);
+
 /// A running gateway.
 pub struct Gateway {
-    listen: SocketAddr,
-    tls_listen: Option<SocketAddr>,
-    inboxes: Vec<Arc<Inbox>>,
+    shared: Arc<Shared>,
+    /// Its listening sockets, to be handed to a successor; closed once it no longer accepts.
+    doors: Doors,
     workers: Vec<JoinHandle<()>>,
     watch: Option<watch::Watch>,
 }
@@ -113,46 +135,86 @@ pub struct Gateway {
 impl Gateway {
     /// Listens, starts the workers and the topology watch, and returns.
     pub fn start(settings: Settings) -> Result<Gateway, StartError> {
-        sockets::raise_file_limit(settings.max_clients + settings.max_private);
-        let count = settings.worker_count();
-        let mut listeners = listeners(settings.listen, None, count)?;
-        let listen = listeners[0].addr;
-        let mut tls_listen = None;
-        let mut encrypted = Vec::new();
-        if let Some(tls) = &settings.tls {
-            encrypted = self::listeners(tls.listen, Some(tls.load()?), count)?;
-            tls_listen = Some(encrypted[0].addr);
+        let doors = Doors::open(&settings, settings.worker_count(), Vec::new())?;
+        let gateway = Gateway::run(&settings, doors)?;
+        gateway.accept()?;
+        tracing::info!(listen = %gateway.listen(), workers = gateway.workers.len(), "the gateway listens");
+        Ok(gateway)
+    }
+
+    /// Takes the listeners of another process over, begins to accept once it knows who owns the slots, and tells the
+    /// other one to drain.
+    pub fn take_over(settings: Settings, mut predecessor: Predecessor) -> Result<Gateway, StartError> {
+        let addr = predecessor.addr;
+        let failed = |what: String| StartError::Handover { addr, what };
+        if addr != settings.listen {
+            return Err(failed(format!("the address asked for is {}", settings.listen)));
         }
+        let inherited = std::mem::take(&mut predecessor.listeners);
+        let doors = Doors::open(&settings, settings.worker_count(), inherited)?;
+        let gateway = Gateway::run(&settings, doors)?;
+        let begun = Instant::now();
+        while !gateway.shared.informed.load(Ordering::Relaxed) {
+            if begun.elapsed() > LEARNING {
+                return Err(failed(format!(
+                    "no node says who owns the slots within {} s",
+                    LEARNING.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        gateway.accept()?;
+        predecessor.dismiss().map_err(|error| failed(error.to_string()))?;
+        tracing::info!(listen = %addr, "the gateway has taken over");
+        Ok(gateway)
+    }
+
+    /// Starts the threads; nobody accepts yet.
+    fn run(settings: &Settings, doors: Doors) -> Result<Gateway, StartError> {
+        sockets::raise_file_limit(settings.max_clients + settings.max_private);
+        let count = settings.worker_count().max(doors.width());
         let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        let watch = watch::Watch::start(&settings, inboxes.clone())?;
+        let watch = watch::Watch::start(settings, inboxes.clone())?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
             max_clients: settings.max_clients,
             clients: AtomicUsize::new(0),
             next_number: AtomicU64::new(1),
-            inboxes: inboxes.clone(),
+            informed: AtomicBool::new(false),
+            inboxes,
             nudge: watch.nudge(),
         });
         let mut workers = Vec::new();
         for place in 0..count {
-            let listeners = listeners.pop().into_iter().chain(encrypted.pop()).collect();
-            let proxy = Proxy::new(proxy_settings(&settings, count), seed(place));
-            let mut worker = Worker::new(place, proxy, listeners, shared.clone())?;
+            let proxy = Proxy::new(proxy_settings(settings, count), seed(place));
+            let mut worker = Worker::new(place, proxy, shared.clone())?;
             let name = format!("gateway-{place}");
             workers.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
         }
-        tracing::info!(%listen, workers = count, "the gateway listens");
-        Ok(Gateway { listen, tls_listen, inboxes, workers, watch: Some(watch) })
+        Ok(Gateway { shared, doors, workers, watch: Some(watch) })
+    }
+
+    /// Has every worker accept clients.
+    fn accept(&self) -> std::io::Result<()> {
+        for (place, inbox) in self.shared.inboxes.iter().enumerate() {
+            inbox.send(Message::Listen(self.doors.of_worker(place)?));
+        }
+        Ok(())
+    }
+
+    /// Offers the listeners to a successor at a path, which only this user can open.
+    pub fn offer(&self, path: &Path) -> std::io::Result<Offer> {
+        Offer::open(path, self.doors.clone())
     }
 
     /// The address at which clients come encrypted.
     pub fn tls_listen(&self) -> Option<SocketAddr> {
-        self.tls_listen
+        self.doors.encrypted()
     }
 
     /// The address that it listens on (the real port where 0 was asked for).
     pub fn listen(&self) -> SocketAddr {
-        self.listen
+        self.doors.addr()
     }
 
     /// Refuses new connections, answers everything that was sent (5 s at most), closes each client once it has its
@@ -162,7 +224,8 @@ impl Gateway {
     }
 
     fn stop(&mut self) {
-        for inbox in &self.inboxes {
+        self.doors.close();
+        for inbox in &self.shared.inboxes {
             inbox.send(Message::Drain);
         }
         for worker in self.workers.drain(..) {
@@ -182,30 +245,15 @@ impl Drop for Gateway {
     }
 }
 
-/// A socket for each worker, all on one address.
-fn listeners(
-    wanted: SocketAddr,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    count: usize,
-) -> Result<Vec<Listener>, StartError> {
-    let error = |source| StartError::Listen { addr: wanted, source };
-    let mut listeners: Vec<Listener> = Vec::new();
-    for _ in 0..count {
-        let addr = listeners.first().map_or(wanted, |first| first.addr);
-        let socket = sockets::listen(addr, count > 1).map_err(error)?;
-        let addr = sockets::local_addr(&socket).map_err(error)?;
-        listeners.push(Listener { socket, addr, tls: tls.clone() });
-    }
-    Ok(listeners)
-}
-
 fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
     proxy::Settings {
         node_password: settings.node_password.clone(),
         client_password: settings.client_password.clone(),
         users: settings.users.clone(),
         hold: settings.hold.as_micros() as u64,
-        workers: settings.worker_count(),
+        workers,
+        durability: settings.durability,
+        durability_wait: settings.durability_wait.as_micros() as u64,
         max_lent: settings.max_private.div_ceil(workers),
         ..proxy::Settings::default()
     }

@@ -1,5 +1,6 @@
 //! One worker: waits, reads what is ready, lets the proxy decide, writes each dirty socket once.
 
+use crate::doors::Listener;
 use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
 use crate::sockets::{self, BACKLOG, Connected, Connection};
@@ -12,12 +13,11 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes read from a socket at a time.
@@ -41,20 +41,14 @@ const PIPE: u64 = 1 << 62;
 const LISTENER: u64 = 2 << 62;
 const BELL: u64 = 3 << 62;
 
-/// A socket on which clients come.
-pub(crate) struct Listener {
-    pub(crate) socket: OwnedFd,
-    pub(crate) addr: SocketAddr,
-    /// How they come encrypted.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-}
-
 /// What the workers of one gateway have in common.
 pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) max_clients: usize,
     pub(crate) clients: AtomicUsize,
     pub(crate) next_number: AtomicU64,
+    /// Whether some map has come.
+    pub(crate) informed: AtomicBool,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) nudge: Nudge,
 }
@@ -98,23 +92,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        place: usize,
-        proxy: Proxy,
-        listeners: Vec<Listener>,
-        shared: Arc<Shared>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn new(place: usize, proxy: Proxy, shared: Arc<Shared>) -> std::io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        for (at, listener) in listeners.iter().enumerate() {
-            let token = EventData::new_u64(LISTENER | at as u64);
-            epoll::add(&poll, &listener.socket, token, EventFlags::IN)?;
-        }
         epoll::add(&poll, shared.inboxes[place].bell(), EventData::new_u64(BELL), EventFlags::IN)?;
         Ok(Worker {
             place,
             proxy,
             poll,
-            listeners,
+            listeners: Vec::new(),
             accept_again: None,
             clients: Vec::new(),
             pipes: Vec::new(),
@@ -486,7 +471,11 @@ impl Worker {
     fn messages(&mut self) {
         for message in self.shared.inboxes[self.place].take() {
             match message {
-                Message::Adopt(topology) => self.proxy.adopt(topology),
+                Message::Adopt(topology) => {
+                    self.proxy.adopt(topology);
+                    self.shared.informed.store(true, Ordering::Relaxed);
+                }
+                Message::Listen(listeners) => self.listen(listeners),
                 Message::Learned(lexicon) => self.proxy.learned(lexicon),
                 Message::Ask { from, what, token } => {
                     let part = Part::of(&mut self.proxy, &what);
@@ -497,6 +486,16 @@ impl Worker {
                 Message::Drain => self.drain(),
             }
         }
+    }
+
+    fn listen(&mut self, listeners: Vec<Listener>) {
+        for (at, listener) in listeners.iter().enumerate() {
+            let token = EventData::new_u64(LISTENER | at as u64);
+            if let Err(error) = epoll::add(&self.poll, &listener.socket, token, EventFlags::IN) {
+                tracing::error!(%error, addr = %listener.addr, "a listener could not be registered");
+            }
+        }
+        self.listeners = listeners;
     }
 
     /// Welcomes who has connected already, then nobody more.

@@ -125,7 +125,9 @@ pub(super) fn persistence(text: &str) -> Option<Persistence> {
 pub(super) fn users(before: &str, password: &str) -> String {
     let mut text = format!("user default on >{password} ~* &* +@all\n");
     let others = before.lines().filter(|line| !line.starts_with("user default ") && !line.trim().is_empty());
-    others.for_each(|line| drop(writeln!(text, "{line}")));
+    for line in others {
+        let _ = writeln!(text, "{line}");
+    }
     text
 }
 

@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::plan::{Desired, Duty, NodeName, Observed, Own, Peer, parse_view};
+use evenkeel_core::plan::{Desired, Duty, NodeId, NodeName, Observed, Own, Peer, parse_view};
 use serde::{Deserialize, Serialize};
 
 use super::EngineError;
@@ -111,16 +111,22 @@ impl Record {
     }
 }
 
+/// Who a node was, by its own file: its id, and that of the primary that it copied.
+pub(super) fn own(dir: &Path) -> Option<(NodeId, Option<NodeId>)> {
+    let text = fs::read_to_string(dir.join(FILE)).ok()?;
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let line = text
+        .lines()
+        .map(words)
+        .find(|words| words.get(2).is_some_and(|flags| flags.starts_with("myself")))?;
+    let of = line.get(3).filter(|of| of.as_str() != "-").map(|of| NodeId(of.clone()));
+    Some((NodeId(line.first()?.clone()), of))
+}
+
 /// Writes the addresses of today into the files of nodes that do not run. Nodes know each other by id, and find each
 /// other by address.
 pub(super) fn readdress(dirs: &[(SocketAddr, &Path)]) -> io::Result<()> {
-    let own = |(addr, dir): &(SocketAddr, &Path)| {
-        let text = fs::read_to_string(dir.join(FILE)).ok()?;
-        let line = text
-            .lines()
-            .find(|line| line.split(' ').nth(2).is_some_and(|flags| flags.starts_with("myself")))?;
-        Some((line.split(' ').next()?.to_owned(), *addr))
-    };
+    let own = |(addr, dir): &(SocketAddr, &Path)| Some((own(dir)?.0.0, *addr));
     let now: BTreeMap<String, SocketAddr> = dirs.iter().filter_map(own).collect();
     for (_, dir) in dirs {
         let file = dir.join(FILE);

@@ -6,13 +6,14 @@ mod conf;
 mod identity;
 mod kin;
 mod process;
+mod snapshot;
 mod spawn;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use evenkeel_core::plan::{Disk, NodeName, Observed, Process, Settings};
+use evenkeel_core::plan::{Disk, NodeName, Observed, Past, Process, Settings};
 use tokio::sync::Notify;
 
 pub use process::{Lifetime, ProcessEngine, stop_leftovers};
@@ -62,6 +63,8 @@ pub struct Body {
     pub disk: Disk,
     /// When the process was started, in milliseconds since the Unix epoch; 0 when that is not known.
     pub started_at: u64,
+    /// What its disk says of it, from before the process was started.
+    pub past: Option<Past>,
     /// Its settings beside those that are asked for.
     pub settings: Settings,
 }
@@ -72,6 +75,9 @@ pub enum EngineError {
     /// It is not one of the wanted nodes.
     #[error("{0} is not a node of this engine")]
     Unknown(NodeName),
+    /// It saves its data to end, and must not be disturbed.
+    #[error("{0} is saving its data to end, which may take a while")]
+    Ending(NodeName),
     /// It runs already.
     #[error("{node} runs already with process id {pid}")]
     Runs {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::config::{Cluster, Persistence};
-use evenkeel_core::plan::{Desired, Disk, NodeName, Observed, Process, Settings};
+use evenkeel_core::plan::{Desired, Disk, NodeName, Observed, Past, Process, Settings};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::Notify;
 
@@ -23,7 +23,7 @@ use super::conf::{BUS, USERS, conf, differences, persistence, users};
 use super::identity::{self, Record};
 use super::kin::{self, PidFd};
 use super::spawn::{Spawner, end_with_us};
-use super::{Body, Engine, EngineError};
+use super::{Body, Engine, EngineError, snapshot};
 use crate::home::{Home, write_whole};
 use crate::now_ms;
 use crate::server::Server;
@@ -67,6 +67,8 @@ struct Place {
     dir: PathBuf,
     process: Process,
     started_at: u64,
+    /// What its disk said of it before the process was started.
+    past: Option<Past>,
     handle: Option<Arc<PidFd>>,
     /// It was asked to end.
     ending: bool,
@@ -114,6 +116,7 @@ impl ProcessEngine {
                 dir,
                 process: Process::Absent,
                 started_at: 0,
+                past: None,
                 handle: None,
                 ending: false,
                 failures: 0,
@@ -190,6 +193,17 @@ impl ProcessEngine {
         persistence(&text).filter(|before| has_data(*before, dir)).unwrap_or(self.cluster.persistence)
     }
 
+    /// What a dead node's disk says of it.
+    fn past(&self, dir: &Path) -> Option<Past> {
+        let (id, of) = identity::own(dir)?;
+        let written = match self.lies(dir) {
+            Persistence::Rdb => snapshot::written(&dir.join("dump.rdb")),
+            // its position in the stream is not on disk
+            Persistence::None | Persistence::Aof => None,
+        };
+        Some(Past { id, of, written })
+    }
+
     /// What a node's disk holds, beside what it should hold.
     fn disk(&self, node: &NodeName, place: &Place) -> Disk {
         if place.handle.is_some() {
@@ -250,9 +264,19 @@ impl Engine for ProcessEngine {
             let wanted = self.conf(place.port, &place.dir, self.cluster.persistence);
             let settings =
                 if place.handle.is_some() { differences(&place.conf, &wanted) } else { Settings::InForce };
-            Body { process: place.process.clone(), disk, started_at: place.started_at, settings }
+            Body {
+                process: place.process.clone(),
+                disk,
+                started_at: place.started_at,
+                past: place.past.clone(),
+                settings,
+            }
         };
-        lock(&self.nodes).iter().map(|(node, place)| (node.clone(), body(node, place))).collect()
+        let mut nodes = lock(&self.nodes);
+        for place in nodes.values_mut().filter(|place| place.handle.is_none()) {
+            place.past = self.past(&place.dir);
+        }
+        nodes.iter().map(|(node, place)| (node.clone(), body(node, place))).collect()
     }
 
     fn nudge(&self) -> Arc<Notify> {
@@ -284,6 +308,9 @@ impl Engine for ProcessEngine {
         let nodes = lock(&self.nodes);
         let place = nodes.get(node).ok_or_else(|| EngineError::Unknown(node.clone()))?;
         let Some(handle) = &place.handle else { return Ok(()) };
+        if place.ending {
+            return Err(EngineError::Ending(node.clone()));
+        }
         let sent = pidfd_send_signal(handle.get_ref(), Signal::KILL);
         sent.map_err(|error| system(format!("end the server of {node}"), error.into()))
     }

@@ -305,4 +305,8 @@ pub enum Local {
     Discard,
     Watch,
     Unwatch,
+    ClientTracking,
+    ClientCaching,
+    ClientGetredir,
+    ClientTrackinginfo,
 }

@@ -1,7 +1,5 @@
 //! Why commands are refused, and what to do instead: one line each, behind the error code.
 
-pub(super) const WAIT: &str = "the gateway cannot answer WAIT: its connections to the nodes are shared, so a node would count \
-                    the writes of other clients. For durability set min-replicas-to-write on the nodes";
 pub(super) const SHUTDOWN: &str = "SHUTDOWN is not available through the gateway: stop the whole service with `evenkeel down`, or one node with \
      EVENKEEL NODE <node> SHUTDOWN (EVENKEEL NODES lists them)";
 pub(super) const DEBUG: &str = "this DEBUG subcommand is not available through the gateway: send it to one node with EVENKEEL NODE \

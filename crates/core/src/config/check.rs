@@ -8,11 +8,15 @@ use std::ops::RangeInclusive;
 
 use toml::Value;
 
-use super::raw::{Raw, RawCluster, RawGateway, RawUser, RawWeb, Written};
+use super::raw::{Raw, RawCluster, RawGateway, RawTls, RawUser, RawWeb, Written};
 use super::{
-    Auth, Bytes, Cluster, Config, ConfigError, Engine, EngineKind, Eviction, Gateway, Millis, NodeUser,
-    Persistence, Program, Threads, User, Web,
+    Auth, Bytes, Cluster, Config, ConfigError, Durability, Engine, EngineKind, Eviction, Gateway, Millis,
+    NodeUser, Persistence, Program, Threads, Tls, User, Web,
 };
+
+/// What a write's reply can wait for, by its word.
+const DURABILITIES: [(&str, Durability); 2] =
+    [("async", Durability::Async), ("replicated", Durability::Replicated)];
 
 /// Distance of a node's bus port from its port; fixed by Redis.
 const BUS: u16 = 10_000;
@@ -27,7 +31,25 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         engine: engine(&page, &raw.engine.kind)?,
     };
     ports(&page, &raw, &config)?;
+    replicas(&page, &raw, &config)?;
     Ok(config)
+}
+
+/// Without a replica no write can be confirmed.
+fn replicas(page: &Page<'_>, raw: &Raw, config: &Config) -> Result<(), ConfigError> {
+    let wanted = |durability: Durability| durability == Durability::Replicated;
+    let expected = "\"async\", as cluster.replicas is 0 and no replica could confirm a write";
+    if config.cluster.replicas > 0 {
+        return Ok(());
+    }
+    if wanted(config.gateway.durability) {
+        return Err(page.wrong("gateway.durability", &raw.gateway.durability, expected));
+    }
+    let users = config.gateway.users.iter().zip(&raw.gateway.users);
+    match users.into_iter().find(|(user, _)| user.durability.is_some_and(wanted)) {
+        Some((_, raw)) => Err(page.wrong("gateway.users.durability", &raw.durability, expected)),
+        None => Ok(()),
+    }
 }
 
 /// The file, to find lines in.
@@ -221,6 +243,13 @@ fn gateway(page: &Page<'_>, raw: &RawGateway) -> Result<Gateway, ConfigError> {
         listen: listen(page, "gateway.listen", &raw.listen, default.listen)?,
         threads: threads(page, &raw.threads)?,
         hold: page.millis("gateway.hold", &raw.hold, Millis(0)..=Millis(600_000), default.hold)?,
+        durability: page.word("gateway.durability", &raw.durability, &DURABILITIES, default.durability)?,
+        durability_wait: page.millis(
+            "gateway.durability-wait",
+            &raw.durability_wait,
+            Millis(1)..=Millis(600_000),
+            default.durability_wait,
+        )?,
         max_clients: page.integer(
             "gateway.max-clients",
             &raw.max_clients,
@@ -234,7 +263,27 @@ fn gateway(page: &Page<'_>, raw: &RawGateway) -> Result<Gateway, ConfigError> {
             default.max_private.into(),
         )? as u32,
         auth: auth(page, "gateway.auth", &raw.auth)?,
+        tls: raw.tls.as_ref().map(|raw| tls(page, raw)).transpose()?,
         users: users(page, &raw.users)?,
+    })
+}
+
+fn tls(page: &Page<'_>, raw: &RawTls) -> Result<Tls, ConfigError> {
+    const FILE: &str = "the path of a file in PEM";
+    let any = |_: &str| true;
+    let at = [&raw.listen, &raw.cert, &raw.key].into_iter().find(|written| written.is_some());
+    let near = at.unwrap_or(&raw.ca);
+    let addr = |text: &str| text.parse::<SocketAddr>().is_ok_and(|addr| addr.port() != 0);
+    let expected = "an IP address and a port, such as \"127.0.0.1:7011\"";
+    let listen = page.named("gateway.tls.listen", (&raw.listen, near), expected, addr)?;
+    Ok(Tls {
+        listen: listen.parse().map_err(|_| page.wrong("gateway.tls.listen", &raw.listen, expected))?,
+        cert: page.named("gateway.tls.cert", (&raw.cert, near), FILE, any)?,
+        key: page.named("gateway.tls.key", (&raw.key, near), FILE, any)?,
+        ca: match raw.ca {
+            Some(_) => Some(page.named("gateway.tls.ca", (&raw.ca, near), FILE, any)?),
+            None => None,
+        },
     })
 }
 
@@ -260,7 +309,14 @@ fn users(page: &Page<'_>, raw: &[RawUser]) -> Result<Vec<User>, ConfigError> {
         } else {
             None
         };
-        users.push(User { name, password_file, node });
+        let durability = match &raw.durability {
+            None => None,
+            written => {
+                let key = "gateway.users.durability";
+                Some(page.word(key, written, &DURABILITIES, Durability::default())?)
+            }
+        };
+        users.push(User { name, password_file, node, durability });
     }
     Ok(users)
 }
@@ -324,6 +380,16 @@ fn ports(page: &Page<'_>, raw: &Raw, config: &Config) -> Result<(), ConfigError>
                 ("cluster.base-port", format!("one that leaves {key} {addr} alone: {whose}"))
             };
             return Err(page.wrong(key, at, expected));
+        }
+    }
+    if let (Some(tls), Some(written)) = (&config.gateway.tls, &raw.gateway.tls) {
+        let (key, port) = ("gateway.tls.listen", tls.listen.port());
+        if taken(port) {
+            return Err(page.wrong(key, &written.listen, format!("another port: {whose}")));
+        }
+        if port == config.gateway.listen.port() || port == config.web.listen.port() {
+            let expected = "another port than those of gateway.listen and web.listen";
+            return Err(page.wrong(key, &written.listen, expected));
         }
     }
     if config.gateway.listen.port() == config.web.listen.port() {

@@ -60,14 +60,35 @@ pub struct Gateway {
     pub threads: Threads,
     /// How long a request may wait for its shard to come back.
     pub hold: Millis,
+    /// What a write's reply waits for.
+    pub durability: Durability,
+    /// How long it waits for a replica.
+    pub durability_wait: Millis,
     /// Most client connections at a time.
     pub max_clients: u32,
     /// Most connections to nodes that belong to one client each at a time.
     pub max_private: u32,
     /// Whether clients must give a password.
     pub auth: Auth,
+    /// Where clients may come encrypted, besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Names that clients can log in with, besides `default` and the nodes' own users.
     pub users: Vec<User>,
+}
+
+/// `gateway.tls`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tls {
+    /// Address that encrypted clients connect to.
+    pub listen: SocketAddr,
+    /// File with the certificate.
+    pub cert: String,
+    /// File with its key.
+    pub key: String,
+    /// File with certificates of those who vouch for clients; with it, every client needs a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// One of `gateway.users`. Passwords stand in files, never in the configuration.
@@ -81,6 +102,20 @@ pub struct User {
     /// Whom of the nodes' users their requests come from; `None`: `default`.
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub node: Option<NodeUser>,
+    /// What the replies of its writes wait for; `None`: as `gateway.durability` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+/// What a write's reply waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The primary.
+    #[default]
+    Async,
+    /// A replica too.
+    Replicated,
 }
 
 /// A user of the nodes.
@@ -273,9 +308,12 @@ impl Default for Gateway {
             listen: loopback(7010),
             threads: Threads::Auto,
             hold: Millis(10_000),
+            durability: Durability::Async,
+            durability_wait: Millis(1_000),
             max_clients: 10_000,
             max_private: 10_000,
             auth: Auth::Auto,
+            tls: None,
             users: Vec::new(),
         }
     }

@@ -40,10 +40,23 @@ pub(super) struct RawGateway {
     pub(super) listen: Written,
     pub(super) threads: Written,
     pub(super) hold: Written,
+    pub(super) durability: Written,
+    pub(super) durability_wait: Written,
     pub(super) max_clients: Written,
     pub(super) max_private: Written,
     pub(super) auth: Written,
     pub(super) users: Vec<RawUser>,
+    pub(super) tls: Option<RawTls>,
+}
+
+/// `gateway.tls`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTls {
+    pub(super) listen: Written,
+    pub(super) cert: Written,
+    pub(super) key: Written,
+    pub(super) ca: Written,
 }
 
 /// One of `gateway.users`
@@ -54,6 +67,7 @@ pub(super) struct RawUser {
     pub(super) password_file: Written,
     pub(super) user: Written,
     pub(super) user_password_file: Written,
+    pub(super) durability: Written,
 }
 
 /// `[web]`

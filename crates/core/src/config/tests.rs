@@ -31,6 +31,7 @@ fn every_key_is_read() {
         hold = "2s"
         max-clients = 99
         auth = "password"
+        tls = { listen = "0.0.0.0:7011", cert = "c", key = "k" }
         users = [{ name = "app", password-file = "a" }, { name = "b", password-file = "c", user = "d", user-password-file = "e" }]
         [web]
         listen = "[::1]:80"
@@ -93,6 +94,14 @@ fn a_refusal_names_file_line_key_value_and_expectation() {
         (
             "[gateway]\nusers = [{ name = \"a\" }]",
             "gateway.users.password-file is not set, expected the path of a file",
+        ),
+        (
+            "[gateway]\ntls = { listen = \"0.0.0.0:1\" }",
+            "gateway.tls.cert is not set, expected the path of a file",
+        ),
+        (
+            "[gateway]\ntls = { listen = \"[::]:7010\", cert = \"a\", key = \"b\" }",
+            "gateway.tls.listen is \"[::]:7010\", expected another port than those of gateway.listen",
         ),
         ("[gateway]\nmax-clients = 0", "gateway.max-clients is 0, expected an integer 1..=1000000"),
         (

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use super::{
-    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Order, Own, Peer, PeerLink,
-    PeerRole, Plan, Process, Progress, Promotion, Request, Rung, Seen, Settings, Silence, Slots, State, Step,
-    Wanted, What, admit, judge, plan, progress,
+    Answer, Desired, Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Observed, Order, Own, Past, Peer,
+    PeerLink, PeerRole, Plan, Process, Progress, Promotion, Request, Rung, Seen, Settings, Silence, Slots,
+    State, Step, Wanted, What, Written, admit, judge, plan, progress,
 };
 use crate::config::{Millis, Persistence};
 
@@ -67,6 +67,7 @@ impl Moment {
             })),
             silence: None,
             started_at: NOW - 100_000,
+            past: None,
             settings: Settings::InForce,
             won_at: None,
             yielded_at: None,
@@ -524,4 +525,88 @@ fn other_settings_are_set_in_place_or_with_a_new_process() {
     assert!(
         moment.plan().steps[0].because.contains("another server program takes effect with a new process")
     );
+}
+
+#[test]
+fn an_identity_that_is_on_record_is_restored_before_the_start() {
+    let moment =
+        (0..6).fold(Moment::calm(), |moment, at| moment.dead(at, Disk::Kept)).dead(0, Disk::Nameless);
+    assert_eq!(moment.steps()[0], Step::Identify { node: name(0) });
+    assert_eq!(moment.steps()[1..], (1..6).map(start).collect::<Vec<_>>());
+}
+
+#[test]
+fn data_that_is_nowhere_is_given_up_by_a_person_only() {
+    let gone = || Moment::calm().dead(0, Disk::Lost).dead(3, Disk::Lost);
+    let mut moment = gone();
+    assert_eq!(
+        (moment.plan().losses, moment.steps()),
+        (vec![name(0)], vec![start(3)]),
+        "a replica may come back empty"
+    );
+    assert!(moment.plan().waits[0].because.contains("go on without the data: `evenkeel accept-loss a`"));
+    let accept = |node: &str| Request::AcceptLoss { node: node.to_owned() };
+    assert!(moment.order(&accept("b")).unwrap_err().contains("no data of b is known to be lost"));
+    assert_eq!(moment.order(&accept("all")), Ok(What::AcceptLoss { nodes: vec![name(0)] }));
+    assert_eq!(moment.steps(), [start(0), start(3)]);
+    assert_eq!(moment.progress(), Progress::Open);
+    // a replica that has the data is promoted, and nobody is asked
+    assert_eq!(Moment::calm().dead(0, Disk::Lost).steps(), [takeover(3)]);
+    // nor as long as a replica may rise that has it
+    let may_rise = Moment::calm().dead(0, Disk::Lost).dead(3, Disk::Kept);
+    assert_eq!((may_rise.plan().losses, may_rise.steps()), (Vec::new(), vec![start(3)]));
+}
+
+#[test]
+fn after_a_full_stop_nothing_starts_empty_over_disks_that_are_gone() {
+    let off = |disk| (0..6).fold(Moment::calm(), |moment, at| moment.dead(at, disk));
+    assert_eq!(off(Disk::Lost).plan().losses.len(), 6);
+    assert_eq!(off(Disk::Lost).steps(), []);
+    assert_eq!(off(Disk::Blank).steps().len(), 6, "a new cluster");
+}
+
+#[test]
+fn a_primary_that_came_back_as_another_is_forgotten_when_its_loss_is_accepted() {
+    let mut moment = Moment::calm().dead(3, Disk::Lost);
+    let facts = moment.facts(0);
+    facts.id = NodeId("z".repeat(40));
+    facts.view = vec![Peer { id: facts.id.clone(), slots: Slots::none(), ..line(0, 0) }];
+    assert_eq!(moment.plan().losses, [name(0)]);
+    moment.order(&Request::AcceptLoss { node: "a".to_owned() }).unwrap();
+    let forget = |at: usize| Step::Forget { node: name(at), id: id(0) };
+    assert_eq!(moment.steps(), [start(3), forget(1), forget(2), forget(4), forget(5)]);
+}
+
+#[test]
+fn data_that_cannot_be_read_is_tried_again_until_a_person_gives_it_up() {
+    let mut moment = Moment::calm().dead(0, Disk::Unreadable).dead(3, Disk::Lost);
+    let how = "exited with status 1".to_owned();
+    moment.seen(0).process = Process::Exited { at: NOW - 30_000, how, failures: 9 };
+    assert_eq!((moment.plan().losses, moment.steps()), (vec![name(0)], vec![start(0), start(3)]));
+    moment.order(&Request::AcceptLoss { node: "a".to_owned() }).unwrap();
+    assert_eq!(moment.steps(), [Step::SetAside { node: name(0) }, start(3)]);
+}
+
+#[test]
+fn a_replica_with_a_newer_snapshot_comes_before_its_primary() {
+    let past = |at: usize, of: Option<NodeId>, offset: u64| {
+        Some(Past { id: id(at), of, written: Some(Written { stream: "s".to_owned(), offset }) })
+    };
+    let mut moment = (0..6).fold(Moment::calm(), |moment, at| moment.dead(at, Disk::Kept));
+    moment.seen(0).past = past(0, None, 100);
+    moment.seen(3).past = past(3, Some(id(0)), 100);
+    assert_eq!(moment.steps().len(), 6, "the same");
+    moment.seen(3).past = past(3, Some(id(0)), 101);
+    assert_eq!(moment.steps(), (1..6).map(start).collect::<Vec<_>>());
+    assert!(moment.plan().waits[0].because.contains("the snapshot of d is newer than its own"));
+    // it runs, and has what its disk had
+    let mut risen = Moment::calm().dead(0, Disk::Kept);
+    risen.seen(0).past = past(0, None, 100);
+    risen.seen(3).past = past(3, Some(id(0)), 101);
+    risen.facts(3).duty = Duty::Replica { of: id(0), link: Link::Never };
+    assert_eq!(risen.steps(), [takeover(3)]);
+    // it cannot be started: the older data is better than none
+    let how = "exited with status 1".to_owned();
+    moment.seen(3).process = Process::Exited { at: NOW - 60_000, how, failures: 3 };
+    assert!(moment.steps().contains(&start(0)));
 }

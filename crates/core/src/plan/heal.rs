@@ -9,6 +9,7 @@
 //!                │ yes
 //!                ├─ a living node claims the slots ──────────────► wait until the others know
 //!                ├─ a replica that was in sync until the end ────► promote the one with the greatest offset
+//!                ├─ a replica whose snapshot is newer ───────────► start that one first, and promote it
 //!                ├─ a replica that may hold data does not answer ► wait (bounded where the disk holds the data)
 //!                ├─ the disk holds the data ─────────────────────► start in place; if that fails and fails,
 //!                │                                                 promote a replica with what its own disk held
@@ -87,8 +88,13 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
     // a node whose address answers with another id has lost its disk
     let kept = seen.is_dead() && seen.disk == Disk::Kept;
     let hidden = hidden_copy(picture, id, kept);
+    let newer = newer_copy(picture, seen);
     match (best, hidden) {
         (Some((Holds::AllSent, _, replica, facts)), _) => promote(picture, plan, lost, replica, facts),
+        (Some((Holds::FromDisk | Holds::OldData, _, replica, facts)), _) if newer == Some(replica) => {
+            promote(picture, plan, lost, replica, facts);
+        }
+        _ if newer.is_some_and(|newer| !picture.answers(newer)) => wait_for_newer(plan, wanted, newer),
         (_, Some(hidden)) if !kept || picture.is_fresh(seen, SILENCE) => {
             plan.wait(&wanted.name, format!("{} may hold its data and does not answer", hidden.name));
         }
@@ -164,6 +170,25 @@ fn ask(plan: &mut Plan, name: &NodeName, what: &str) {
         ),
     );
     plan.losses.push(name.clone());
+}
+
+/// A replica whose disk holds more of the same stream than that of its dead primary, unless it cannot be started.
+fn newer_copy<'a>(picture: &Picture<'a>, dead: &Seen) -> Option<&'a Wanted> {
+    let past = dead.past.as_ref().filter(|_| dead.is_dead())?;
+    let mine = past.written.as_ref()?;
+    let more = |seen: &'a Seen| {
+        let theirs = seen.past.as_ref().filter(|theirs| theirs.of.as_ref() == Some(&past.id))?;
+        let written = theirs.written.as_ref()?;
+        let rises = seen.failures() < IN_VAIN && seen.disk == Disk::Kept;
+        (rises && written.stream == mine.stream && written.offset > mine.offset).then_some(written.offset)
+    };
+    let copies = picture.nodes().filter_map(|(node, seen)| Some((more(seen)?, node)));
+    copies.max_by_key(|(offset, _)| *offset).map(|(_, node)| node)
+}
+
+fn wait_for_newer(plan: &mut Plan, wanted: &Wanted, newer: Option<&Wanted>) {
+    let name = newer.map_or("a replica", |newer| newer.name.0.as_str());
+    plan.wait(&wanted.name, format!("the snapshot of {name} is newer than its own: that one comes first"));
 }
 
 /// A replica that may hold the data and cannot be asked now: it is silent, or, where the primary's own disk has
@@ -315,6 +340,10 @@ fn rejoin(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) 
 /// Nobody who answers knows it: a new node, or nobody answers at all.
 fn start_unknown(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) {
     let kept = seen.disk == Disk::Kept;
+    let newer = newer_copy(picture, seen);
+    if newer.is_some() {
+        return wait_for_newer(plan, wanted, newer);
+    }
     if picture.answering().next().is_none() {
         if let Some(silent) = picture.unknown().next()
             && (!kept || picture.is_fresh(seen, SILENCE))

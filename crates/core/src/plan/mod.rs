@@ -98,6 +98,8 @@ pub struct Seen {
     pub silence: Option<Silence>,
     /// When its process was started; 0 when that is not known.
     pub started_at: u64,
+    /// What its disk says of it, from before its process was started.
+    pub past: Option<Past>,
     /// Whether it runs with the settings that are asked for.
     pub settings: Settings,
     /// When this process was last seen to become a primary.
@@ -127,6 +129,26 @@ pub enum Process {
         /// How many times in a row it ended without ever having answered.
         failures: u32,
     },
+}
+
+/// What a disk says of its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Its id.
+    pub id: NodeId,
+    /// The primary that it copied.
+    pub of: Option<NodeId>,
+    /// How far its data goes, where the disk says so.
+    pub written: Option<Written>,
+}
+
+/// Data up to a place in a replication stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The stream: a primary and its replicas have the same.
+    pub stream: String,
+    /// The place.
+    pub offset: u64,
 }
 
 /// Settings of a running server beside those that are asked for.

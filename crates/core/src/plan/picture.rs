@@ -43,6 +43,11 @@ impl<'a> Picture<'a> {
         self.nodes().filter_map(|(wanted, seen)| Some((wanted, seen.facts()?)))
     }
 
+    /// Whether a wanted node answered everything.
+    pub(super) fn answers(&self, node: &Wanted) -> bool {
+        self.answering().any(|(wanted, _)| wanted.name == node.name)
+    }
+
     /// Whether every wanted node answered everything.
     pub(super) fn all_answer(&self) -> bool {
         self.answering().count() == self.desired.nodes.len()

@@ -166,6 +166,7 @@ impl World {
                 answer,
                 silence: self.silence(at),
                 started_at: node.since,
+                past: None,
                 settings: Settings::InForce,
                 won_at: node.won_at,
                 yielded_at: node.yielded_at,

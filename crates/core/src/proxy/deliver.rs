@@ -39,6 +39,9 @@ impl Proxy {
     pub(super) fn deliver_whole(&mut self, ticket: &Ticket, reply: &[u8]) {
         if reply.first() == Some(&b'-') {
             self.counts[Metric::Errors as usize] += 1;
+            if Self::is_refusal(reply) {
+                self.suspect_nodes();
+            }
         }
         self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
     }

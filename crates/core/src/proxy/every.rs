@@ -145,7 +145,10 @@ impl Proxy {
                 let name = String::from_utf8_lossy(name).to_ascii_lowercase();
                 self.refuse(id, &ErrorReply::OwnSetting(&name))
             }
-            None => self.every(id, command, (Scope::Nodes, Fold::AllOk), frame, args),
+            None => {
+                self.suspect_nodes();
+                self.every(id, command, (Scope::Nodes, Fold::AllOk), frame, args)
+            }
         }
     }
 
@@ -175,9 +178,11 @@ fn is_own_setting(name: &[u8]) -> bool {
 
 /// How many entries of a log the client wants (`slowlog.c`: 10 where it does not say, -1 for all).
 fn most(fold: Fold, args: &Args<'_>) -> usize {
-    match (fold, args.get(2)) {
-        (Fold::Newest | Fold::Youngest, b"") => 10,
-        (Fold::Newest | Fold::Youngest, count) => parse_u64(count).map_or(usize::MAX, |count| count as usize),
-        _ => usize::MAX,
+    if !matches!(fold, Fold::Newest | Fold::Youngest) {
+        return usize::MAX;
+    }
+    match args.get(2) {
+        b"" => 10,
+        count => parse_u64(count).map_or(usize::MAX, |count| count as usize),
     }
 }

@@ -95,6 +95,16 @@ impl Proxy {
         resend: Resend,
         work: Work,
     ) -> Admit {
+        if let Some(word) = self.caching_word(id)
+            && let Some(work) = work.behind_another()
+        {
+            return self.forward_now(id, slot, &[word, frame].concat(), resend, work);
+        }
+        self.forward_now(id, slot, frame, resend, work)
+    }
+
+    #[inline]
+    fn forward_now(&mut self, id: SessionId, slot: u16, frame: &[u8], resend: Resend, work: Work) -> Admit {
         let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
         let way = self.way(slot, trunk);
         if let Way::Pipe(pipe) = way
@@ -155,8 +165,16 @@ impl Proxy {
             return self.nobody_waits(&ticket);
         };
         match self.way(ticket.slot, trunk) {
-            Way::Pipe(pipe) => self.push(pipe, frame, ticket),
-            Way::Later(due) => self.hold(ticket, frame, due),
+            Way::Pipe(pipe) => {
+                if let Some(word) = self.caching_word_for(ticket.session, ticket.seq) {
+                    self.push(pipe, word, Ticket::of_nobody(Work::Nobody, ticket.born));
+                }
+                self.push(pipe, frame, ticket);
+            }
+            Way::Later(due) => {
+                self.part_untracked(ticket.session);
+                self.hold(ticket, frame, due);
+            }
         }
     }
 }

@@ -19,17 +19,20 @@ impl Proxy {
     pub(super) fn lane(&mut self, addr: SocketAddr, trunk: TrunkId, tenant: SessionId) -> Option<PipeId> {
         let lane = |purpose: Purpose| matches!(purpose, Purpose::Lane { .. });
         let lanes = self.pipes.iter().filter(|(_, pipe)| pipe.addr == addr && lane(pipe.purpose)).count();
-        (lanes < MAX_LANES).then(|| self.lend(addr, trunk, Purpose::Lane { tenant }))
+        if lanes < MAX_LANES { self.lend(addr, trunk, Purpose::Lane { tenant }) } else { None }
     }
 
     /// A connection to a node for one client alone; `None` when too many are lent.
     pub(super) fn private(&mut self, addr: SocketAddr, trunk: TrunkId, tenant: SessionId) -> Option<PipeId> {
-        (self.lent < self.settings.max_lent).then(|| self.lend(addr, trunk, Purpose::Private { tenant }))
+        if self.lent < self.settings.max_lent {
+            self.lend(addr, trunk, Purpose::Private { tenant })
+        } else {
+            None
+        }
     }
 
-    fn lend(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> PipeId {
-        self.lent += 1;
-        match self.find_idle(addr, trunk) {
+    fn lend(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> Option<PipeId> {
+        let id = match self.find_idle(addr, trunk) {
             Some(at) => {
                 let id = self.idle.remove(at);
                 if let Some(pipe) = self.pipes.get_mut(id) {
@@ -37,8 +40,10 @@ impl Proxy {
                 }
                 id
             }
-            None => self.connect(addr, trunk, purpose),
-        }
+            None => self.connect_to(addr, trunk, purpose)?,
+        };
+        self.lent += 1;
+        Some(id)
     }
 
     /// Where among the idle ones a connection is that fits: the last that was used, so that those that nobody needs

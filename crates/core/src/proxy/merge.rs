@@ -70,9 +70,11 @@ impl Merge {
 impl Proxy {
     /// A part's reply came on this pipe.
     pub(super) fn part_came(&mut self, pipe: PipeId, id: MergeId, part: u32, reply: &[u8]) {
-        match self.merges.get(id).map(|merge| &merge.policy) {
-            Some(Policy::Walk(_)) => self.walked(id, Some(pipe), part, reply),
-            _ => self.merge_part(id, part, reply),
+        let walks = self.merges.get(id).is_some_and(|merge| matches!(merge.policy, Policy::Walk(_)));
+        if walks {
+            self.walked(id, Some(pipe), part, reply);
+        } else {
+            self.merge_part(id, part, reply);
         }
     }
 
@@ -151,23 +153,20 @@ impl Proxy {
     }
 
     fn fold_fan(&mut self, fan: &Fan, parts: &[&[u8]], merge: &Merge, out: &mut Vec<u8>) -> Option<()> {
-        let mut writer = Writer::new(out, merge.proto);
-        match fan.fold {
-            Fold::Weighted => match pass_error(parts, merge.resend, out) {
+        if fan.fold == Fold::Weighted {
+            return match pass_error(parts, merge.resend, out) {
                 Some(()) => Some(()),
                 None => self.weighted(parts, &mut Writer::new(out, merge.proto)),
-            },
-            Fold::Info if !parts.iter().any(|part| is_error(part)) => {
-                let info = self.info(fan, parts, merge.session)?;
-                writer.verbatim(info.as_bytes());
-                Some(())
-            }
-            _ => {
-                let heard = fan.heard(parts);
-                let replies: Vec<&[u8]> = heard.iter().map(|part| part.reply).collect();
-                pass_error(&replies, merge.resend, out).or_else(|| fan.fold(&heard, merge.proto, out))
-            }
+            };
         }
+        if fan.fold == Fold::Info && !parts.iter().any(|part| is_error(part)) {
+            let info = self.info(fan, parts, merge.session)?;
+            Writer::new(out, merge.proto).verbatim(info.as_bytes());
+            return Some(());
+        }
+        let heard = fan.heard(parts);
+        let replies: Vec<&[u8]> = heard.iter().map(|part| part.reply).collect();
+        pass_error(&replies, merge.resend, out).or_else(|| fan.fold(&heard, merge.proto, out))
     }
 
     /// Pairs of RANDOMKEY and DBSIZE: one of the keys, drawn by the sizes.

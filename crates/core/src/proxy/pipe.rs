@@ -100,6 +100,26 @@ impl Work {
             | Work::Inquiry(_) => self,
         }
     }
+
+    /// What it is with a request before it whose reply goes nowhere; `None` where that cannot be.
+    pub(crate) fn behind_another(self) -> Option<Work> {
+        match self {
+            Work::Whole => Some(Work::Block(Block::behind_another())),
+            Work::Block(block) => Some(Work::Block(block.with_another())),
+            Work::Part { .. }
+            | Work::Errand { .. }
+            | Work::Greeting
+            | Work::Run
+            | Work::Nobody
+            | Work::Probe
+            | Work::Body
+            | Work::Watch
+            | Work::Count
+            | Work::Hub(_)
+            | Work::Wait(_)
+            | Work::Inquiry(_) => None,
+        }
+    }
 }
 
 /// A request that waits for its reply: who asked, and what is needed to ask again.
@@ -144,6 +164,8 @@ pub(crate) enum Purpose {
     Lane { tenant: SessionId },
     /// Lent to one client, for what a server keeps for one connection alone.
     Private { tenant: SessionId },
+    /// Asks whether replicas have what was written: see `durable`.
+    Confirmer,
     /// Subscriptions and their messages.
     Hub(HubId),
     /// Was lent, and waits for the next.
@@ -157,7 +179,9 @@ impl Purpose {
     pub(crate) fn is_lent(self) -> bool {
         match self {
             Purpose::Lane { .. } | Purpose::Private { .. } => true,
-            Purpose::Shared | Purpose::Hub(_) | Purpose::Idle | Purpose::Retiring => false,
+            Purpose::Shared | Purpose::Confirmer | Purpose::Hub(_) | Purpose::Idle | Purpose::Retiring => {
+                false
+            }
         }
     }
 }
@@ -188,6 +212,8 @@ pub struct Pipe {
     pub(crate) number: Option<u64>,
     /// Whether it counts among the private connections that are being opened.
     pub(crate) opening: bool,
+    /// Who has the writes on it confirmed, where that is wanted.
+    pub(crate) confirmer: super::durable::ConfirmerId,
     pub(crate) out: Queue,
     pub(crate) tickets: VecDeque<Ticket>,
     /// Bytes of a reply that cannot be passed on yet.
@@ -220,6 +246,7 @@ impl Pipe {
             state: State::Connecting,
             number: None,
             opening: false,
+            confirmer: super::durable::ConfirmerId::NONE,
             out: Queue::default(),
             tickets: VecDeque::new(),
             inbox: Vec::new(),

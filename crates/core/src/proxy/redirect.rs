@@ -63,6 +63,9 @@ impl Proxy {
         if let Some(session) = self.sessions.get_mut(ticket.session) {
             session.astray = true;
         }
+        if let Work::Part { .. } = ticket.work {
+            self.part_untracked(ticket.session);
+        }
         match verdict {
             Verdict::Deliver => {}
             Verdict::Moved(addr) => {
@@ -143,6 +146,9 @@ impl Proxy {
         if pipe.purpose == Purpose::Shared && self.primaries.contains(&pipe.addr) {
             self.losses.note_node(&self.topology, pipe.addr, self.now.steady);
         }
+        if pipe.purpose == Purpose::Confirmer {
+            self.confirmer_lost(pipe.confirmer);
+        }
         if pipe.purpose == Purpose::Idle {
             self.idle.retain(|idle| *idle != id);
         }
@@ -153,6 +159,7 @@ impl Proxy {
             session.stalls = session.stalls.saturating_sub(1);
         }
         self.settle_debts(&mut pipe);
+        self.forget_reads(&pipe);
         if let Purpose::Private { tenant } = pipe.purpose {
             self.watch_broken(tenant, id);
         }
@@ -206,10 +213,7 @@ impl Proxy {
                 crate::resp::Writer::new(&mut reply, Proto::Two).error(error);
                 self.merge_part(merge, part, &reply);
             }
-            Work::Block(_) => {
-                self.drop_rest(ticket.session);
-                self.deliver_error(ticket, error);
-            }
+            Work::Block(_) => self.fail_block(ticket, error),
             Work::Inquiry(_) => {
                 let mut answer = Vec::new();
                 crate::resp::Writer::new(&mut answer, Proto::Two).error(error);

@@ -5,7 +5,9 @@ use super::pipe::Work;
 use super::pubsub::HOME;
 use super::session::{End, Known, Stop};
 use super::{Proxy, SessionId};
-use crate::command::{Command, Feed, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup};
+use crate::command::{
+    Command, Feed, Local, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup,
+};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 use crate::topology::slot;
@@ -203,6 +205,10 @@ impl Proxy {
             return Admit::Stopped;
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
+        if session.extra.is_some() {
+            self.keep_caching(id, command);
+        }
+        let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };
         if session.extra.is_some()
             && let Some(admit) = self.by_mode(id, command, frame, args)
         {
@@ -239,6 +245,7 @@ impl Proxy {
             Treat::Blocking(timeout) => self.block(id, command, timeout, frame, args),
             Treat::Confirm => self.confirm(id, command, frame, args),
             Treat::Scan => self.scan(id, args),
+            Treat::Here(Local::ClientTracking) => self.client_tracking(id, command, args),
             Treat::Here(local) => self.local(id, local, args),
             Treat::Later if is_container(command) => self.refuse(id, &ErrorReply::Arity(command.name)),
             Treat::Later => self.refuse(id, &ErrorReply::NotYet(command.name)),
@@ -262,15 +269,6 @@ impl Proxy {
             Lookup::Unknown => unknown,
             learned @ (Lookup::Found(_) | Lookup::UnknownSubcommand(_)) => learned,
         }
-    }
-
-    /// Answers with an error that shows the client's own bytes.
-    fn refuse_line(&mut self, id: SessionId, error: &ErrorReply<'_>) -> Admit {
-        let admit = self.reply_with(id, |writer| writer.error_line(&error.line()));
-        if admit == Admit::Yes {
-            self.counts[Metric::Errors as usize] += 1;
-        }
-        admit
     }
 
     /// Answers a request at once, in the reply's turn.

@@ -3,10 +3,12 @@
 use super::PipeId;
 use super::blocking::Waiting;
 use super::buffer::{Pool, Queue};
+use super::durable::Durability;
 use super::inquiry::Inquiry;
 use super::mute::Mute;
 use super::pubsub::Subscriptions;
 use super::stream::Stream;
+use super::tracking::Tracking;
 use super::transaction::Transaction;
 use super::trunk::TrunkId;
 use crate::resp::{Proto, RequestReader};
@@ -88,6 +90,8 @@ pub struct Session {
     /// Which groups of slots it wrote to, and since when: see `blocking::confirm`.
     pub(crate) wrote: u64,
     pub(crate) wrote_since: u64,
+    /// What the replies of its writes wait for.
+    pub(crate) durability: Durability,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -120,6 +124,8 @@ pub(crate) struct About {
 pub(crate) struct Extra {
     /// Messages that wait for the end of the reply that is being passed on.
     messages: Vec<u8>,
+    /// Ends of messages in `messages` that must not leave before the replies of all requests before this one.
+    gates: VecDeque<(u32, usize)>,
     pub(crate) mute: Mute,
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
     /// Whether it hears what is asked (MONITOR).
@@ -128,6 +134,7 @@ pub(crate) struct Extra {
     /// Where the array ends that is being answered element by element.
     array: Option<ArrayEnd>,
     pub(crate) transaction: Transaction,
+    pub(crate) tracking: Option<Box<Tracking>>,
     pub(crate) inquiry: Inquiry,
 }
 
@@ -146,6 +153,7 @@ impl Extra {
         self.messages.is_empty()
             && self.array.is_none()
             && self.transaction.is_empty()
+            && self.tracking.is_none()
             && self.inquiry.is_none()
             && self.mute.is_empty()
             && self.subscriptions.is_none()
@@ -202,6 +210,7 @@ impl Session {
             ended: false,
             wrote: 0,
             wrote_since: 0,
+            durability: Durability::Async,
             next: 0,
             head: 0,
             out: Queue::default(),
@@ -308,6 +317,20 @@ impl Session {
         self.out.unsent() + self.extra.as_ref().map_or(0, |extra| extra.messages.len())
     }
 
+    /// Hands on a message behind the replies of all requests so far: some of them are here and wait for others.
+    pub(crate) fn announce_behind(&mut self, message: &[u8]) {
+        let (next, extra) = (self.next, self.extra.get_or_insert_default());
+        extra.messages.extend_from_slice(message);
+        extra.gates.push_back((next, extra.messages.len()));
+        extra.array.get_or_insert(ArrayEnd::Before(next));
+        self.mid_reply = true;
+    }
+
+    /// Whether replies are here before their turn.
+    pub(crate) fn has_replies_waiting(&self) -> bool {
+        !self.stash.entries.is_empty()
+    }
+
     /// The next replies are the header of an array and its elements: no message may come between them.
     pub(crate) fn begin_array(&mut self) {
         self.extra.get_or_insert_default().array = Some(ArrayEnd::Open);
@@ -332,10 +355,24 @@ impl Session {
             Some(ArrayEnd::Before(_)) | None => extra.array = None,
         }
         self.mid_reply = false;
-        if !extra.messages.is_empty() {
+        if extra.messages.is_empty() {
+            return;
+        }
+        let mut end = 0;
+        while let Some((seq, at)) = extra.gates.front().copied()
+            && self.head.wrapping_sub(seq) as i32 >= 0
+        {
+            (_, end) = (extra.gates.pop_front(), at);
+        }
+        let Some((next, _)) = extra.gates.front().copied() else {
             self.out.push(&std::mem::take(&mut extra.messages), pool);
             self.tidy();
-        }
+            return;
+        };
+        self.out.push(&extra.messages[..end], pool);
+        extra.messages.drain(..end);
+        extra.gates.iter_mut().for_each(|(_, at)| *at -= end);
+        (extra.array, self.mid_reply) = (Some(ArrayEnd::Before(next)), true);
     }
 
     /// Hands on what has become its turn.
@@ -494,6 +531,23 @@ mod tests {
         session.take(second, b"y", End::Yes, &mut pool);
         session.announce(b">", &mut pool);
         assert_eq!((out(&session).as_str(), session.unread()), ("<=1xy!>", 7));
+    }
+
+    #[test]
+    fn a_message_stays_behind_replies_that_wait() {
+        let (mut session, mut pool) = (session(), Pool::default());
+        let (first, second) = (session.admit(), session.admit());
+        session.take(second, b"2", End::Yes, &mut pool);
+        session.announce_behind(b"<");
+        let third = session.admit();
+        session.take(third, b"3", End::Yes, &mut pool);
+        session.announce_behind(b">");
+        let fourth = session.admit();
+        session.take(first, b"1", End::Yes, &mut pool);
+        assert_eq!(out(&session), "12<3>");
+        session.announce(b"!", &mut pool);
+        session.take(fourth, b"4", End::Yes, &mut pool);
+        assert_eq!((out(&session).as_str(), session.unread()), ("12<3>!4", 7));
     }
 
     #[test]

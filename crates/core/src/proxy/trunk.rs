@@ -47,6 +47,8 @@ pub(crate) struct Trunk {
     pub(crate) tenancy: Tenancy,
     /// Requests that follow the greeting on each new connection; their replies go nowhere.
     pub(crate) prelude: Vec<Vec<u8>>,
+    /// For a client in RESP2 that is tracked: the connections on which its nodes say what has changed.
+    pub(crate) ear: Option<TrunkId>,
     /// By node index.
     pub(crate) pipes: Vec<Option<PipeId>>,
     /// Clients that belong to it.
@@ -57,7 +59,16 @@ pub(crate) struct Trunk {
 
 impl Trunk {
     pub(crate) fn new(proto: Proto, login: Option<Login>, tenancy: Tenancy) -> Self {
-        Trunk { proto, login, tenancy, prelude: Vec::new(), pipes: Vec::new(), members: 0, left: 0 }
+        Trunk {
+            proto,
+            login,
+            tenancy,
+            prelude: Vec::new(),
+            ear: None,
+            pipes: Vec::new(),
+            members: 0,
+            left: 0,
+        }
     }
 
     /// Whether any client belongs to it.
@@ -111,14 +122,18 @@ impl Proxy {
     }
 
     /// Moves a client to another trunk. Nothing of it may be under way.
-    pub(super) fn join_trunk(&mut self, session: SessionId, trunk: TrunkId) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
+    pub(super) fn join_trunk(&mut self, id: SessionId, trunk: TrunkId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
         let old = std::mem::replace(&mut session.trunk, trunk);
         if let Some(trunk) = self.trunks.get_mut(trunk) {
             session.proto = trunk.proto;
             trunk.members += 1;
         }
+        let own = self.trunks.get(old).is_some_and(|trunk| trunk.tenancy == Tenancy::Of(id));
         self.leave_trunk(old);
+        if own {
+            self.invalidate_all(id); // what it has read there is forgotten
+        }
     }
 
     /// Keeps a trunk although no client may belong to it, until `leave_trunk`.
@@ -165,6 +180,7 @@ impl Proxy {
 
     fn end_trunk(&mut self, id: TrunkId) {
         if let Some(trunk) = self.trunks.remove(id) {
+            trunk.ear.into_iter().for_each(|ear| self.end_trunk(ear));
             trunk.pipes.into_iter().flatten().for_each(|pipe| self.retire(pipe));
             let of_it = |pipe: &PipeId| self.pipes.get(*pipe).is_some_and(|pipe| pipe.trunk == id);
             let idle: Vec<PipeId> = self.idle.iter().copied().filter(of_it).collect();

@@ -25,6 +25,8 @@ const PAUSES: [u64; 6] = [0, 2_000, 5_000, 10_000, 20_000, 50_000];
 
 /// How long (microseconds) a node without slots may owe an answer.
 const SILENCE: u64 = 500_000;
+/// How soon a connection is tried again that waits for another one (microseconds).
+const EAR: u64 = 1_000;
 
 /// Where a request for a slot can go now.
 pub(super) enum Way {
@@ -64,13 +66,30 @@ impl Proxy {
         {
             return Way::Later(link.retry_at);
         }
-        let pipe = self.connect(addr, trunk, Purpose::Shared);
+        let Some(pipe) = self.connect_to(addr, trunk, Purpose::Shared) else {
+            return Way::Later(self.now.steady + EAR);
+        };
         if let Some(trunk) = self.trunks.get_mut(trunk)
             && let Some(place) = trunk.pipes.get_mut(usize::from(node.0))
         {
             *place = Some(pipe);
         }
         Way::Pipe(pipe)
+    }
+
+    /// Starts a connection to a node; `None` while what has to go first on it is not known.
+    pub(super) fn connect_to(
+        &mut self,
+        addr: SocketAddr,
+        trunk: TrunkId,
+        purpose: Purpose,
+    ) -> Option<PipeId> {
+        let prelude = self.ear_prelude(addr, trunk)?;
+        let pipe = self.connect(addr, trunk, purpose);
+        if !prelude.is_empty() {
+            self.push_unkept(pipe, &prelude, Ticket::of_nobody(Work::Nobody, self.now.steady));
+        }
+        Some(pipe)
     }
 
     /// Starts a connection; its greeting is the first thing on it.
@@ -87,8 +106,14 @@ impl Proxy {
         let prelude = trunk.map_or(&[][..], |trunk| &trunk.prelude);
         let greeting = Ticket::of_nobody(Work::Greeting, now);
         match purpose {
-            Purpose::Lane { .. } => pipe.push_unkept(&hello, greeting, &mut self.pool),
+            Purpose::Lane { .. } => {
+                pipe.push_unkept(&hello, greeting, &mut self.pool);
+                for request in prelude {
+                    pipe.push_unkept(request, Ticket::of_nobody(Work::Nobody, now), &mut self.pool);
+                }
+            }
             Purpose::Shared
+            | Purpose::Confirmer
             | Purpose::Retiring
             | Purpose::Hub(_)
             | Purpose::Private { .. }
@@ -144,9 +169,14 @@ impl Proxy {
         if let Some(pipe) = self.pipes.get_mut(id) {
             pipe.number = hello.number;
             self.waits.opening -= usize::from(std::mem::take(&mut pipe.opening));
+            if pipe.purpose == Purpose::Confirmer {
+                let confirmer = pipe.confirmer;
+                self.confirmer_greeted(confirmer);
+            }
         }
         self.let_go(id);
         self.links.remove(&addr);
+        self.hub_greeted(id);
     }
 
     /// Marks a pipe as having something to write or to be looked at.
@@ -183,6 +213,7 @@ impl Proxy {
         let old = std::mem::replace(&mut self.topology, topology);
         self.losses.note_map(&old, &self.topology, self.now.steady);
         self.rearrange(&old);
+        self.slots_moved(&old);
         self.links.retain(|addr, _| self.topology.nodes().iter().any(|node| node.addr == *addr));
         self.epoch = self.epoch.wrapping_add(1);
         self.add(Metric::TopologyChanges, 1);
@@ -194,6 +225,7 @@ impl Proxy {
         for trunk in self.trunks_in_use() {
             self.connect_all(trunk);
         }
+        self.arrange_confirmers();
     }
 
     /// Connects a trunk to every primary ahead of the first request. A user's connections are as good as a client's own: one
@@ -247,7 +279,8 @@ impl Proxy {
         if let Some(mut pipe) = self.pipes.remove(id) {
             self.forget_uses(&pipe);
             pipe.out.clear(&mut self.pool);
-            self.pool.give(pipe.inbox);
+            self.forget_reads(&pipe);
+            self.pool.give(std::mem::take(&mut pipe.inbox));
             if pipe.purpose == Purpose::Idle {
                 self.idle.retain(|idle| *idle != id);
             }
@@ -328,13 +361,8 @@ struct Hello {
 impl Hello {
     /// The answer to HELLO, map or flat array.
     fn of(reply: &[u8]) -> Hello {
-        let mut array = reply.to_vec();
-        if array.first() == Some(&b'%') {
-            // The same elements as an array of twice the length; only as many as are needed are looked at.
-            array[0] = b'*';
-        }
         let mut hello = Hello::default();
-        let Some(mut elements) = Elements::of(&array) else { return hello };
+        let Some(mut elements) = Elements::of(reply) else { return hello };
         while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
             match text(key) {
                 Some(b"version") => {

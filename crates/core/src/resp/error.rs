@@ -46,6 +46,69 @@ fn shown(byte: u8) -> char {
     if matches!(byte, b'\r' | b'\n') { ' ' } else { char::from(byte) }
 }
 
+/// What is wrong with a CLIENT TRACKING or CLIENT CACHING, in the server's words (`networking.c`, `tracking.c`).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrackingError {
+    /// REDIRECT twice.
+    #[error("A client can only redirect to a single other client")]
+    TwoTargets,
+    /// REDIRECT to nobody.
+    #[error("The client ID you want redirect to does not exist")]
+    NoTarget,
+    /// PREFIX alone.
+    #[error("PREFIX option requires BCAST mode to be enabled")]
+    PrefixWithoutBcast,
+    /// BCAST where it was not before, or the other way round.
+    #[error(
+        "You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with \
+         a different mode."
+    )]
+    SwitchedBcast,
+    /// BCAST with OPTIN or OPTOUT.
+    #[error("OPTIN and OPTOUT are not compatible with BCAST")]
+    BcastWithOpt,
+    /// OPTIN with OPTOUT.
+    #[error("You can't specify both OPTIN mode and OPTOUT mode")]
+    OptInAndOut,
+    /// OPTIN where OPTOUT was before, or the other way round.
+    #[error(
+        "You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with \
+         a different mode."
+    )]
+    SwitchedOpt,
+    /// A prefix that contains another one.
+    #[error(
+        "Prefix '{prefix}' overlaps with {which} prefix '{other}'. Prefixes for a single client must not overlap."
+    )]
+    Overlap {
+        /// The new one.
+        prefix: String,
+        /// Where the other one comes from.
+        which: &'static str,
+        /// The other one.
+        other: String,
+    },
+    /// CLIENT CACHING of a client that is not tracked.
+    #[error(
+        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+    )]
+    NotTracked,
+    /// CLIENT CACHING YES without OPTIN.
+    #[error("CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.")]
+    YesWithoutOptin,
+    /// CLIENT CACHING NO without OPTOUT.
+    #[error("CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.")]
+    NoWithoutOptout,
+}
+
+impl TrackingError {
+    /// Two prefixes that overlap.
+    pub fn overlap(prefix: &[u8], other: &[u8], which: &'static str) -> Self {
+        let text = |bytes: &[u8]| Printable(bytes).to_string();
+        TrackingError::Overlap { prefix: text(prefix), which, other: text(other) }
+    }
+}
+
 /// An error reply that the gateway makes itself. `Display` is the line without `-` and CRLF.
 #[expect(missing_docs, reason = "each variant says what its fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +180,8 @@ pub enum ErrorReply<'a> {
     ClientInfoOption(&'a [u8]),
     /// CLIENT SETINFO value with spaces or newlines.
     ClientInfoValue(&'a str),
+    /// CLIENT TRACKING or CLIENT CACHING that makes no sense.
+    Tracking(TrackingError),
     /// EXEC of a transaction that was refused.
     ExecAbort,
     /// EXEC of a transaction of which the node refused a command: the node's words.
@@ -125,6 +190,8 @@ pub enum ErrorReply<'a> {
     ExecArity,
     /// MULTI inside of MULTI.
     NestedMulti,
+    /// A command that no transaction may hold.
+    NotInMulti,
     /// WATCH inside of MULTI.
     WatchInMulti,
     /// EXEC or DISCARD without MULTI.
@@ -189,6 +256,15 @@ pub enum ErrorReply<'a> {
     TooManyWait {
         limit: usize,
     },
+    /// A write is on its primary only: no replica confirmed it in time.
+    Unreplicated {
+        node: &'a str,
+        waited_ms: u64,
+    },
+    /// A write was executed by a primary that is lost, or is none any more, before a replica confirmed it.
+    LostUnreplicated {
+        node: &'a str,
+    },
     /// A wait that was ended by CLIENT UNBLOCK … ERROR.
     Unblocked,
     /// CLIENT UNBLOCK with a reason that there is not.
@@ -210,19 +286,6 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::WrongPass => {
                 out.write_str("WRONGPASS invalid username-password pair or user is disabled.")
             }
-            ErrorReply::NoSuchClient => out.write_str("ERR No such client"),
-            ErrorReply::NoSuchUser(name) => {
-                write!(out, "ERR No such user '{:.128}'", Printable(name.as_bytes()))
-            }
-            ErrorReply::ClientIdPositive => out.write_str("ERR client-id should be greater than 0"),
-            ErrorReply::PauseMode => out.write_str("ERR CLIENT PAUSE mode must be WRITE or ALL"),
-            ErrorReply::TimeoutNotAnInteger => out.write_str("ERR timeout is not an integer or out of range"),
-            ErrorReply::TimeoutNegative => out.write_str("ERR timeout is negative"),
-            ErrorReply::SubcommandSyntax(sub, container) => write!(
-                out,
-                "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {container} HELP.",
-                Printable(sub)
-            ),
             ErrorReply::NoPerm(said) => no_permission(out, said),
             ErrorReply::NoPermCommand(name) => {
                 write!(out, "NOPERM this user has no permissions to run the '{name}' command")
@@ -249,38 +312,27 @@ impl fmt::Display for ErrorReply<'_> {
             ErrorReply::InvalidSlot => out.write_str("ERR Invalid slot"),
             ErrorReply::UnknownNode(id) => write!(out, "ERR Unknown node {:.128}", Printable(id)),
             ErrorReply::Cursor => out.write_str("ERR invalid cursor"),
-            ErrorReply::ClientName => {
-                out.write_str("ERR Client names cannot contain spaces, newlines or special characters.")
-            }
-            ErrorReply::ClientInfoOption(option) => {
-                write!(out, "ERR Unrecognized option '{:.128}'", Printable(option))
-            }
-            ErrorReply::ClientInfoValue(attribute) => {
-                write!(out, "ERR {attribute} cannot contain spaces, newlines or special characters.")
-            }
-            ErrorReply::ClientType(kind) => write!(out, "ERR Unknown client type '{}'", Printable(kind)),
             ErrorReply::ExecAbort => {
                 out.write_str("EXECABORT Transaction discarded because of previous errors.")
             }
-            ErrorReply::Unblocked => out.write_str("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
-            ErrorReply::UnblockReason => out.write_str("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
             ErrorReply::ExecAbortBecause(because) => {
                 write!(out, "EXECABORT Transaction discarded because of: {because}")
             }
             ErrorReply::ExecArity => out.write_str(
                 "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
             ),
+            ErrorReply::Tracking(ref error) => write!(out, "ERR {error}"),
             ErrorReply::NestedMulti => out.write_str("ERR MULTI calls can not be nested"),
+            ErrorReply::NotInMulti => out.write_str("ERR Command not allowed inside a transaction"),
             ErrorReply::WatchInMulti => out.write_str("ERR WATCH inside MULTI is not allowed"),
             ErrorReply::WithoutMulti(name) => write!(out, "ERR {name} without MULTI"),
-            ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
             ErrorReply::Monitor => out.write_str("ERR Replica can't interact with the keyspace"),
             ErrorReply::Subscribed(name) => write!(
                 out,
                 "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
                  in this context"
             ),
-            _ => self.own_words(out),
+            _ => self.about_clients(out),
         }
     }
 }
@@ -296,6 +348,41 @@ impl ErrorReply<'_> {
                 [b"ERR unknown subcommand '", shown_bytes(sub, 128).as_slice(), end.as_bytes()].concat()
             }
             _ => self.to_string().into_bytes(),
+        }
+    }
+
+    /// The server's words about clients (`networking.c`: `clientCommand`).
+    fn about_clients(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ErrorReply::NoSuchClient => out.write_str("ERR No such client"),
+            ErrorReply::NoSuchUser(name) => {
+                write!(out, "ERR No such user '{:.128}'", Printable(name.as_bytes()))
+            }
+            ErrorReply::ClientIdPositive => out.write_str("ERR client-id should be greater than 0"),
+            ErrorReply::PauseMode => out.write_str("ERR CLIENT PAUSE mode must be WRITE or ALL"),
+            ErrorReply::TimeoutNotAnInteger => out.write_str("ERR timeout is not an integer or out of range"),
+            ErrorReply::TimeoutNegative => out.write_str("ERR timeout is negative"),
+            ErrorReply::SubcommandSyntax(sub, container) => write!(
+                out,
+                "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {container} HELP.",
+                Printable(sub)
+            ),
+            ErrorReply::ClientName => {
+                out.write_str("ERR Client names cannot contain spaces, newlines or special characters.")
+            }
+            ErrorReply::ClientInfoOption(option) => {
+                write!(out, "ERR Unrecognized option '{:.128}'", Printable(option))
+            }
+            ErrorReply::ClientInfoValue(attribute) => {
+                write!(out, "ERR {attribute} cannot contain spaces, newlines or special characters.")
+            }
+            ErrorReply::ClientType(kind) => write!(out, "ERR Unknown client type '{}'", Printable(kind)),
+            ErrorReply::Unblocked => out.write_str("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            ErrorReply::UnblockReason => {
+                out.write_str("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+            }
+            ErrorReply::ClientNumber => out.write_str("ERR Invalid client ID"),
+            _ => self.own_words(out),
         }
     }
 
@@ -335,6 +422,13 @@ impl ErrorReply<'_> {
                  flushed after its other commands",
             ),
             ErrorReply::Refused(instead) => write!(out, "ERR {instead}"),
+            _ => self.troubles(out),
+        }
+    }
+
+    /// What went wrong, or is too much.
+    fn troubles(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
             ErrorReply::Unavailable { slot, node, waited_ms, because } => write!(
                 out,
                 "UNAVAILABLE {}{node} could not serve this for {:.1} s ({because}); nothing was applied, try again",
@@ -374,13 +468,24 @@ impl ErrorReply<'_> {
             ErrorReply::BadMerge { node } => {
                 write!(out, "ERR evenkeel: {node} gave an answer that cannot be merged with the others'")
             }
+            ErrorReply::Unreplicated { node, waited_ms } => write!(
+                out,
+                "UNREPLICATED this was applied on {node} only: no replica confirmed it within {:.1} s; it is lost if \
+                 that node is",
+                waited_ms as f64 / 1000.0
+            ),
+            ErrorReply::LostUnreplicated { node } => write!(
+                out,
+                "UNCERTAIN {node} applied this and was lost, or replaced, before a replica confirmed it: it may or \
+                 may not have been kept; read before you repeat it"
+            ),
             ErrorReply::TooManyWait { limit } => write!(
                 out,
                 "ERR evenkeel: {limit} clients have a connection of their own already, as many as gateway.max-private \
                  allows; raise it"
             ),
             ErrorReply::MaxClients => out.write_str("ERR max number of clients reached"),
-            _ => unreachable!("the server's texts are written by Display"),
+            _ => unreachable!("all others are written above"),
         }
     }
 }

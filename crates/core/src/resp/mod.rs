@@ -12,7 +12,7 @@ mod request;
 mod write;
 
 pub use args::{Args, Span};
-pub use error::{ErrorReply, ProtocolError};
+pub use error::{ErrorReply, ProtocolError, TrackingError};
 pub use inline::{InlineError, split_inline};
 pub use number::{parse_i64, parse_u64};
 pub(crate) use reply::usual_reply;

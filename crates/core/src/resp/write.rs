@@ -55,6 +55,14 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// That many values follow in no order: a set in RESP3, an array in RESP2.
+    pub fn set(&mut self, len: usize) {
+        match self.proto {
+            Proto::Two => self.header(b'*', len),
+            Proto::Three => self.header(b'~', len),
+        }
+    }
+
     /// That many values of a message follow: a push in RESP3, an array in RESP2.
     pub fn push(&mut self, len: usize) {
         match self.proto {

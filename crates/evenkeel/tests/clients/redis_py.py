@@ -234,6 +234,27 @@ def transactions(r):
     same((wrong, r.get("{x}counter")), ([], b"400"))
 
 
+def client_side_caching(r):
+    # the library asks for a server 7.4; what it needs of it is there since 6
+    redis.connection.CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
+    caching = redis.Redis(host=HOST, port=PORT, protocol=3, cache_config=redis.cache.CacheConfig(), socket_timeout=10)
+    keys = [f"cached:{i}" for i in range(100)]
+
+    def soon(values):  # a word on its way may be a moment behind
+        for _ in range(100):
+            if [caching.get(key) for key in keys] == values:
+                return
+            time.sleep(0.02)
+        same([caching.get(key) for key in keys], values)
+
+    for turn in range(5):
+        for key in keys:
+            r.set(key, turn)
+        soon([str(turn).encode()] * 100)
+        same(caching.get_cache().size, 100)
+    caching.close()
+
+
 def pipeline_of_mixed_replies_keeps_its_order(r):
     pipe = r.pipeline(transaction=False) if PLAIN else r.pipeline()
     for i in range(300):
@@ -614,6 +635,7 @@ def main():
     every = [strings, hashes, lists, sets, sorted_sets, streams, counters_and_bits, places, expiry, keys_of_any_type]
     every += [pipeline_over_many_slots, pipeline_of_mixed_replies_keeps_its_order]
     every += [transactions] if PLAIN else []
+    every += [client_side_caching] if PLAIN and PROTOCOL == 3 else []
     every += [deep_pipeline, split_commands, split_in_a_pipeline] if PLAIN else [split_by_the_library]
     every += [scripts, functions, big_values, big_and_small_values_together, any_bytes, unicode, errors]
     every += [connection_state] if GATEWAY or PLAIN else []

@@ -16,16 +16,19 @@ impl Raw {
         let start = Instant::now();
         loop {
             match TcpStream::connect(addr) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(SOON)).unwrap();
-                    stream.set_write_timeout(Some(SOON)).unwrap();
-                    stream.set_nodelay(true).unwrap();
-                    return Raw { stream, bytes: Vec::new() };
-                }
+                Ok(stream) => return Raw::over(stream),
                 Err(error) => assert!(start.elapsed() < SOON, "{addr}: {error}"),
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// A client over a connection that is there.
+    pub fn over(stream: TcpStream) -> Raw {
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Raw { stream, bytes: Vec::new() }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {

@@ -184,7 +184,10 @@ fn flags(session: &Session) -> String {
         ('c', session.stop == Some(Stop::Closing)),
         ('e', about.is_some_and(|about| about.no_evict)),
     ];
-    let flags: String = letters.iter().filter(|(_, set)| *set).map(|(letter, _)| letter).collect();
+    let tracking = extra.and_then(|extra| extra.tracking.as_ref());
+    let tracked = tracking.into_iter().flat_map(|tracking| tracking.letters());
+    let set = letters.into_iter().filter(|(_, set)| *set).map(|(letter, _)| letter);
+    let flags: String = set.chain(tracked).collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
 
@@ -206,7 +209,7 @@ fn describe(session: &Session, now: u64) -> String {
         line,
         "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi={} qbuf={} \
          qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
-         redir=-1 resp={} lib-name={} lib-ver={}",
+         redir={} resp={} lib-name={} lib-ver={}",
         session.number,
         session.peer,
         session.local,
@@ -227,6 +230,11 @@ fn describe(session: &Session, now: u64) -> String {
         session.inbox.len() + session.out.len() + session.stashed(),
         session.last_command,
         user_of(session),
+        session
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.tracking.as_ref())
+            .map_or(-1, |tracking| tracking.redirect()),
         if session.proto == Proto::Three { 3 } else { 2 },
         text(about.map(|about| &about.lib_name)),
         text(about.map(|about| &about.lib_ver)),

@@ -88,7 +88,8 @@ impl Proxy {
             let user = if user == b"default" { b"".as_slice() } else { user };
             session.about.get_or_insert_default().user = user.to_vec();
         }
-        let trunk = self.shared_trunk(proto, login.as_ref());
+        self.set_durability(id, user);
+        let trunk = self.trunk_for(id, proto, login.as_ref());
         if trunk != old {
             self.join_trunk(id, trunk);
         }
@@ -128,7 +129,7 @@ impl Proxy {
         }
         if proto != old {
             let login = self.login_of(trunk).cloned();
-            let trunk = self.shared_trunk(proto, login.as_ref());
+            let trunk = self.trunk_for(id, proto, login.as_ref());
             self.join_trunk(id, trunk);
         }
         let version = self.version.clone();

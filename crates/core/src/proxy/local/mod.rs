@@ -53,6 +53,10 @@ impl Proxy {
             Local::ClusterReplicas => self.cluster_replicas(id, args),
             Local::ClusterFailureReports => self.cluster_failure_reports(id, args),
             Local::ClusterHelp => self.reply_with(id, cluster::help),
+            Local::ClientTracking => Admit::Yes, // it went its way in `route`
+            Local::ClientCaching => self.client_caching(id, args),
+            Local::ClientGetredir => self.client_getredir(id),
+            Local::ClientTrackinginfo => self.client_trackinginfo(id),
             Local::Monitor => self.monitor(id),
             Local::Multi => self.multi(id),
             Local::Exec => self.exec(id),
@@ -135,7 +139,9 @@ impl Proxy {
                 about.user.clear();
             }
             self.end_transaction(id);
+            self.end_tracking(id);
             self.join_trunk(id, self.base[0]);
+            self.set_durability(id, b"default");
         }
         admit
     }

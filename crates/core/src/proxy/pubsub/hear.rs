@@ -20,7 +20,9 @@ const SHARED: usize = 4 * 1024;
 impl Proxy {
     /// A push of a node.
     pub(in crate::proxy) fn pushed(&mut self, id: PipeId, push: &[u8]) {
-        let Some(Purpose::Hub(hub)) = self.pipes.get(id).map(|pipe| pipe.purpose) else { return };
+        let Some(Purpose::Hub(hub)) = self.pipes.get(id).map(|pipe| pipe.purpose) else {
+            return self.told_of_keys(id, push);
+        };
         let Some(mut words) = Elements::of(push) else { return };
         let (Some(kind), Some(name)) = (words.next().and_then(text), words.next().and_then(text)) else {
             return;

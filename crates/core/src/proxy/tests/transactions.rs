@@ -57,6 +57,7 @@ fn what_a_server_refuses_is_refused_and_breaks_the_transaction() {
         ("CLIENT NOPE", "-ERR unknown subcommand 'NOPE'. Try CLIENT HELP."),
         ("SET bar 1", "-CROSSSLOT Keys in request don't hash to the same slot"),
         ("MGET foo bar", "-CROSSSLOT Keys in request don't hash to the same slot"),
+        ("SAVE", "-ERR Command not allowed inside a transaction"),
         ("SWAPDB 0 1", "-ERR SWAPDB is not allowed in cluster mode"),
     ] {
         play(&format!(
@@ -81,6 +82,27 @@ fn what_the_node_refuses_while_queueing_is_told_by_exec() {
         "{TWO}{sent}b says +OK\nb says -OOM command not allowed when used memory > 'maxmemory'.\nb says +QUEUED\n\
          b says -EXECABORT Transaction discarded because of previous errors.\n\
          1 hears -EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'."
+    ));
+}
+
+#[test]
+fn writes_are_rehearsed_while_nodes_may_refuse_them() {
+    let set = "1 says CONFIG SET maxmemory 1\na hears CONFIG SET maxmemory 1\nb hears CONFIG SET maxmemory 1\na says +OK\nb says +OK\n1 hears +OK\n\
+               1 says MULTI\n1 hears +OK\n";
+    let asked = "b hears MULTI\nb hears SET foo 1\nb hears DISCARD\nb says +OK\n";
+    play(&format!(
+        "{set}1 says SET foo 1\n1 says GET foo\n{asked}b says -OOM x\nb says +OK\n1 hears -OOM x\n1 hears +QUEUED\n1 says EXEC\n\
+         1 hears -EXECABORT Transaction discarded because of previous errors."
+    ));
+    let (sent, queued) = (sent("b", &["SET foo 1", "GET foo"]), queued("b", 2));
+    play(&format!(
+        "{set}1 says SET foo 1\n1 says GET foo\n{asked}b says +QUEUED\nb says +OK\n1 hears +QUEUED\n1 hears +QUEUED\n1 says EXEC\n\
+         {sent}{queued}b says *0\n1 hears *0"
+    ));
+    play(&format!(
+        "{set}1 says SET foo 1\n{asked}b breaks\nwait 30\nb2 hears MULTI\nb2 hears SET foo 1\nb2 hears DISCARD\nb2 says +OK\n\
+         b2 says -MOVED 12182 10.0.0.97:7000\nb2 says +OK\na hears MULTI\na hears SET foo 1\na hears DISCARD\na says +OK\na says +QUEUED\n\
+         a says +OK\n1 hears +QUEUED\n1 says DISCARD\n1 hears +OK"
     ));
 }
 

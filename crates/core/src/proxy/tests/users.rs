@@ -87,8 +87,9 @@ fn names_of_the_gateways_own() {
                 name: "reports".to_owned(),
                 password: "r".to_owned(),
                 login: Some(Login { user: b"reader".to_vec(), password: b"x".to_vec() }),
+                durability: None,
             },
-            NamedUser { name: "app".to_owned(), password: "a".to_owned(), login: None },
+            NamedUser { name: "app".to_owned(), password: "a".to_owned(), login: None, durability: None },
         ],
         ..Settings::default()
     };

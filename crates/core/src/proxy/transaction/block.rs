@@ -4,6 +4,7 @@
 //! Whatever a node says before EXEC's reply, nothing was executed until then. So where it refused a command in a way
 //! that is ours to deal with (MOVED, ASK, LOADING …), all of it is asked again, wherever it belongs.
 
+use super::super::durable::Piece;
 use super::super::pipe::{Purpose, Ticket, Work};
 use super::super::redirect::{Verdict, judge};
 use super::super::session::End;
@@ -19,8 +20,8 @@ pub(crate) enum Goal {
     Whole,
     /// Other replies go between those of the node.
     Parts,
-    /// An empty one: whether the client's user may begin any.
-    Permission,
+    /// Nothing is executed: whether its one command may be queued at the node.
+    Rehearsal,
 }
 
 /// How far the replies of a transaction are.
@@ -35,6 +36,16 @@ pub(crate) struct Block {
 impl Block {
     pub(super) fn new(commands: u32, goal: Goal) -> Self {
         Block { left: commands + 2, of: commands + 2, goal }
+    }
+
+    /// One request, behind another one whose reply goes nowhere.
+    pub(crate) fn behind_another() -> Self {
+        Block { left: 2, of: 2, goal: Goal::Whole }
+    }
+
+    /// The same behind another request whose reply goes nowhere.
+    pub(crate) fn with_another(self) -> Self {
+        Block { left: self.left + 1, of: self.of + 1, ..self }
     }
 
     /// As it is when it is sent (again).
@@ -71,9 +82,11 @@ impl Proxy {
         let refusal = std::mem::take(&mut pipe.refusal);
         let verdict = match pipe.midway {
             true => Verdict::Deliver,
+            false if block.goal == Goal::Rehearsal => judge(&refusal, pipe.addr.ip()),
             false => why_not(reply, &refusal, pipe.addr.ip()),
         };
         let private = matches!(pipe.purpose, Purpose::Private { .. });
+        let addr = pipe.addr;
         if verdict != Verdict::Deliver && !private {
             return self.redirect(id, verdict);
         }
@@ -95,20 +108,42 @@ impl Proxy {
             self.learn();
             self.add(Metric::Redirects, 1);
             self.deliver_nothing(&ticket);
-        } else if midway {
-            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
-        } else if block.goal == Goal::Permission {
-            self.may_begin(&ticket, &refusal);
-        } else if reply.starts_with(ABORT) && !reply.starts_with(ABORT_BECAUSE) && !refusal.is_empty() {
+        } else if !midway && block.goal == Goal::Rehearsal {
+            self.rehearsed(&ticket, &refusal);
+        } else if !midway
+            && reply.starts_with(ABORT)
+            && !reply.starts_with(ABORT_BECAUSE)
+            && !refusal.is_empty()
+        {
             let because = String::from_utf8_lossy(&refusal[1..]);
             self.drop_rest(ticket.session);
             self.deliver_error(&ticket, &ErrorReply::ExecAbortBecause(because.trim_end()));
+        } else {
+            let piece = if midway { Piece::Last } else { Piece::Whole };
+            if self.withholds(&ticket, reply, piece) {
+                return self.withhold((id, addr), &ticket, reply, piece);
+            }
+            self.block_done(&ticket, block, reply, piece);
+        }
+    }
+
+    /// EXEC's reply is to be handed on, or completed.
+    pub(in super::super) fn block_done(&mut self, ticket: &Ticket, block: Block, reply: &[u8], piece: Piece) {
+        if piece == Piece::Last {
+            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
         } else if block.goal == Goal::Parts && reply.starts_with(b"*") && !reply.starts_with(b"*-1") {
             self.begin_rest(ticket.session, ticket.seq, ticket.born, reply);
         } else {
             self.drop_rest(ticket.session);
-            self.deliver_whole(&ticket, reply);
+            self.deliver_whole(ticket, reply);
         }
+    }
+
+    /// It ends with an error of ours.
+    pub(in super::super) fn fail_block(&mut self, ticket: &Ticket, error: &ErrorReply<'_>) {
+        self.drop_rest(ticket.session);
+        self.give_rehearsal_up(ticket.session);
+        self.deliver_error(ticket, error);
     }
 
     /// EXEC's reply when watched keys have changed, or nobody can say any more whether they have.

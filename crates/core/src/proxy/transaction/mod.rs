@@ -10,17 +10,17 @@
 
 pub(super) mod block;
 mod queue;
+mod rehearse;
 mod rest;
 pub(super) mod watch;
 
 use super::forward::{Admit, full};
-use super::pipe::{Resend, Ticket, Work};
 use super::session::Stop;
 use super::{Proxy, SessionId};
-use crate::command::Command;
+use crate::command::{Access, Command};
 use crate::metric::Metric;
 use crate::resp::{Args, ErrorReply};
-use block::{Block, Goal};
+use block::Goal;
 use queue::{Place, Queue};
 use rest::Rest;
 use watch::Watch;
@@ -89,6 +89,9 @@ impl Proxy {
         if queue.bytes() + frame.len() > limit || queued + frame.len() > queue::MAX_ALL {
             return self.reject(id, &ErrorReply::QueueFull { limit: limit as u64 });
         }
+        if place != Place::Gateway && command.access == Access::Write && self.is_suspicious(id) {
+            return self.rehearse(id, command, place, frame);
+        }
         let admit = self.reply_with(id, |out| out.simple("QUEUED"));
         let extra = self.sessions.get_mut(id).and_then(|session| session.extra.as_mut());
         if admit == Admit::Yes
@@ -113,50 +116,16 @@ impl Proxy {
     }
 
     pub(super) fn multi(&mut self, id: SessionId) -> Admit {
-        let trunk = self.sessions.get(id).and_then(|session| self.trunks.get(session.trunk));
-        if trunk.is_some_and(|trunk| trunk.login.is_some()) {
-            return self.ask_permission(id);
-        }
+        let caching = self.caching_word(id);
         let admit = self.reply_with(id, |out| out.simple("OK"));
-        if admit == Admit::Yes {
-            self.begin_queue(id);
-        }
-        admit
-    }
-
-    fn begin_queue(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            let transaction = &mut session.extra.get_or_insert_default().transaction;
-            let slot = transaction.watch.as_ref().map(|watch| watch.slot());
-            transaction.queue = Some(Box::new(Queue::new(slot)));
-        }
-    }
-
-    /// A user of the servers may be denied MULTI. What is sent between a MULTI that is denied and EXEC would be executed
-    /// one by one, so an empty transaction goes first.
-    fn ask_permission(&mut self, id: SessionId) -> Admit {
-        let mut empty = Queue::new(None);
-        let work = Work::Block(Block::new(0, Goal::Permission));
-        let frame = empty.frame(&mut self.pool);
-        let admit = self.forward_as(id, 0, frame, Resend::Yes, work);
-        empty.dissolve(&mut self.pool);
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)
-            && session.under_way() > 0
         {
-            session.stop = Some(Stop::Quiet); // what follows is queued, or it is not
+            let transaction = &mut session.extra.get_or_insert_default().transaction;
+            let slot = transaction.watch.as_ref().map(|watch| watch.slot());
+            transaction.queue = Some(Box::new(Queue::new(slot, caching)));
         }
         admit
-    }
-
-    /// The answer to that: MULTI's reply if it was an error, else it begins.
-    fn may_begin(&mut self, ticket: &Ticket, refusal: &[u8]) {
-        if refusal.is_empty() {
-            self.begin_queue(ticket.session);
-            self.deliver_whole(ticket, b"+OK\r\n");
-        } else {
-            self.deliver_whole(ticket, refusal);
-        }
     }
 
     pub(super) fn discard_transaction(&mut self, id: SessionId) -> Admit {
@@ -230,6 +199,9 @@ impl Proxy {
         let Some(mut queue) = self.take_queue(id) else { return Admit::Yes };
         self.keep_rest(id, &queue);
         let (slot, resend, work) = (queue.slot(), queue.resend(), queue.work());
+        if let Some(word) = queue.caching {
+            self.say_caching(id, word);
+        }
         let frame = queue.frame(&mut self.pool);
         match self.forward_as(id, slot, frame, resend, work) {
             Admit::Yes => {}

@@ -4,8 +4,9 @@ use super::super::buffer::Pool;
 use super::super::forward::resend;
 use super::super::pipe::{Resend, Work};
 use super::block::{Block, Goal};
+use super::rehearse::Rehearsal;
 use super::rest::{Piece, Rest};
-use crate::command::{Command, Treat, keys};
+use crate::command::{Command, Local, Treat, keys};
 use crate::resp::{Args, ErrorReply};
 use crate::topology::slot;
 
@@ -13,7 +14,7 @@ use crate::topology::slot;
 pub(super) const MAX_ALL: usize = 256 * 1024 * 1024;
 
 /// MULTI as it is sent.
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 /// EXEC as it is sent.
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -31,6 +32,8 @@ pub(super) enum Place {
 /// What was queued so far.
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// What was said of its reads by CLIENT CACHING before MULTI.
+    pub(super) caching: Option<&'static [u8]>,
     /// The requests for the node, one after the other.
     frames: Vec<u8>,
     pieces: Vec<Piece>,
@@ -43,6 +46,8 @@ pub(super) struct Queue {
     bytes: usize,
     /// Whether a command was refused: EXEC will not execute the others.
     pub(super) is_broken: bool,
+    /// The last command, while its node is asked whether it may be queued.
+    pub(super) rehearsal: Option<Rehearsal>,
     /// Whether all keys are to be deleted at the end.
     flushes: bool,
     /// Whether EXEC stands at the end of `frames`.
@@ -51,8 +56,9 @@ pub(super) struct Queue {
 
 impl Queue {
     /// An empty queue for keys of this slot only.
-    pub(super) fn new(slot: Option<u16>) -> Self {
+    pub(super) fn new(slot: Option<u16>, caching: Option<&'static [u8]>) -> Self {
         Queue {
+            caching,
             frames: Vec::new(),
             pieces: Vec::new(),
             slot,
@@ -60,6 +66,7 @@ impl Queue {
             node_commands: 0,
             bytes: 0,
             is_broken: false,
+            rehearsal: None,
             flushes: false,
             is_closed: false,
         }
@@ -98,8 +105,14 @@ impl Queue {
         command: &'static Command,
         args: &Args<'_>,
     ) -> Result<Place, ErrorReply<'static>> {
+        // `server.c`: CMD_NO_MULTI
+        if matches!(command.name, "save" | "shutdown" | "sync" | "psync") {
+            return Err(ErrorReply::NotInMulti);
+        }
         let place = match command.treat {
             Treat::Slot | Treat::Split(_) | Treat::AnyPrimary => Place::Node,
+            // It is for what follows in this transaction.
+            Treat::Here(Local::ClientCaching) => Place::Node,
             // The node waits for nobody inside of a transaction.
             Treat::Blocking(_) | Treat::Confirm => Place::Node,
             // A script that is loaded may be called by the next command.
@@ -151,11 +164,11 @@ impl Queue {
             }
             Place::Gateway => {
                 self.flushes |= matches!(command.name, "flushall" | "flushdb");
-                self.pieces.push(Piece::Gateway { frame: frame.into() });
+                self.pieces.push(Piece::Gateway { command, frame: frame.into() });
             }
             Place::Both => {
                 self.at_node(command, frame, pool);
-                self.pieces.push(Piece::Both { frame: frame.into() });
+                self.pieces.push(Piece::Both { command, frame: frame.into() });
             }
         }
     }

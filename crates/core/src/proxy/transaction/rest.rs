@@ -7,7 +7,7 @@
 use super::super::forward::Admit;
 use super::super::session::{End, Stop};
 use super::super::{Proxy, SessionId};
-use crate::command::{Lookup, lookup};
+use crate::command::Command;
 use crate::resp::{Args, Elements, Limits, Proto, Read, ReplyScan, RequestReader, Scan, Writer};
 use std::collections::VecDeque;
 
@@ -17,9 +17,9 @@ pub(super) enum Piece {
     /// As many replies of the node.
     Node { count: u32 },
     /// The reply of this request, which is the gateway's to carry out.
-    Gateway { frame: Box<[u8]> },
+    Gateway { command: &'static Command, frame: Box<[u8]> },
     /// The same; the node has executed it too, and its reply is left out.
-    Both { frame: Box<[u8]> },
+    Both { command: &'static Command, frame: Box<[u8]> },
 }
 
 impl Piece {
@@ -93,7 +93,7 @@ impl Proxy {
             if session.stop.is_some_and(|stop| stop != Stop::Closing) {
                 return false;
             }
-            let frame = match rest.pieces.pop_front() {
+            let (command, frame) = match rest.pieces.pop_front() {
                 None => {
                     extra.transaction.rest = None;
                     session.end_array(&mut self.pool);
@@ -107,15 +107,15 @@ impl Proxy {
                     self.deliver(id, seq, self.now.steady, &replies, End::Yes);
                     continue;
                 }
-                Some(Piece::Both { frame }) => {
+                Some(Piece::Both { command, frame }) => {
                     rest.next(1);
-                    frame
+                    (command, frame)
                 }
-                Some(Piece::Gateway { frame }) => frame,
+                Some(Piece::Gateway { command, frame }) => (command, frame),
             };
-            if self.carry_out(id, &frame) == Admit::Stopped {
+            if self.carry_out(id, command, &frame) == Admit::Stopped {
                 if let Some(rest) = self.transaction(id).and_then(|transaction| transaction.rest.as_mut()) {
-                    rest.pieces.push_front(Piece::Gateway { frame });
+                    rest.pieces.push_front(Piece::Gateway { command, frame });
                 }
                 return false;
             }
@@ -123,7 +123,7 @@ impl Proxy {
     }
 
     /// Sends one request its ordinary way.
-    fn carry_out(&mut self, id: SessionId, frame: &[u8]) -> Admit {
+    fn carry_out(&mut self, id: SessionId, command: &'static Command, frame: &[u8]) -> Admit {
         let mut spans = Vec::new();
         if RequestReader::default().read(frame, &mut spans, &Limits::SERVER)
             != Ok(Read::Frame { len: frame.len() })
@@ -131,9 +131,6 @@ impl Proxy {
             return Admit::Yes; // it was read before
         }
         let args = Args::new(frame, &spans);
-        match lookup(args.get(0), (args.len() > 1).then(|| args.get(1))) {
-            Lookup::Found(command) => self.route(id, command, frame, &args),
-            Lookup::UnknownSubcommand(_) | Lookup::Unknown => Admit::Yes,
-        }
+        self.route(id, command, frame, &args)
     }
 }

@@ -310,8 +310,13 @@ impl Proxy {
                 if watch.asks() == Asking::Yes {
                     self.push(pipe, ASKING, Ticket::of_nobody(Work::Nobody, ticket.born));
                 }
-                let frame = queue.frame(&mut self.pool);
-                self.push(pipe, frame, ticket);
+                let (caching, frame) = (queue.caching, queue.frame(&mut self.pool));
+                match caching.zip(ticket.work.behind_another()) {
+                    Some((word, work)) => {
+                        self.push(pipe, &[word, frame].concat(), Ticket { work, ..ticket });
+                    }
+                    None => self.push(pipe, frame, ticket),
+                }
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.note_write(ticket.slot, ticket.born);
                     session.stop = Some(Stop::Quiet); // what comes next goes another way
