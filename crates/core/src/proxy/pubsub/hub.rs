@@ -179,14 +179,14 @@ impl Proxy {
                 self.see_whether_it_lives(pipe);
             }
         }
-        let (pubsub, unused) = (&mut self.pubsub, |circle: &Circle| {
-            circle.names.iter().all(std::collections::HashMap::is_empty)
-        });
-        let needed = |circle: &Circle| pubsub.hubs.iter().any(|(_, hub)| hub.trunk == circle.trunk);
-        let (gone, kept) = std::mem::take(&mut pubsub.circles)
-            .into_iter()
-            .partition::<Vec<_>, _>(|circle| unused(circle) && !needed(circle));
-        pubsub.circles = kept;
+        let hubs = &self.pubsub.hubs;
+        let in_use = |circle: &Circle| {
+            circle.names.iter().any(|names| !names.is_empty())
+                || hubs.iter().any(|(_, hub)| hub.trunk == circle.trunk)
+        };
+        let (kept, gone): (Vec<Circle>, Vec<Circle>) =
+            std::mem::take(&mut self.pubsub.circles).into_iter().partition(in_use);
+        self.pubsub.circles = kept;
         gone.into_iter().for_each(|circle| self.leave_trunk(circle.trunk));
     }
 
