@@ -11,6 +11,9 @@
 //!                      └ during a round       └──lost──────────► UNCERTAIN
 //! ```
 //!
+//! A primary that hands its slots over cannot say any more what its replica had. Then the question is whether it goes on
+//! as a replica where it stopped as a primary ([`Lineage`]): if so, its successor has all that it ever executed.
+//!
 //! Only a confirmer at the same run of the server may speak for a write: one that was connected before the write was
 //! read from its client, or whose server says the same run id as the connection that the write went over.
 
@@ -20,14 +23,15 @@ use super::pipe::{Purpose, Resend, Run, Ticket, Work};
 use super::session::{End, Session};
 use super::{PipeId, Proxy, SessionId};
 use crate::metric::Metric;
-use crate::resp::{ErrorReply, Proto, Writer, integer};
+use crate::resp::{ErrorReply, Proto, Writer, integer, text};
 use std::net::SocketAddr;
 
 /// A round that is not answered this long (microseconds) after its time is given up, and its connection too.
 const LATE: u64 = 200_000;
 
-/// INFO server as it is sent.
+/// Questions as they are sent.
 const INFO_SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
+const INFO_REPLICATION: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 
 /// When the reply of a write is handed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +61,12 @@ pub(crate) struct Confirmer {
     asked: Batch,
     /// When the round that is under way began, and whether its connection is up to the newest write.
     round: Option<(u64, Marked)>,
+    /// The name of the server's replication stream, once it is known.
+    stream: Option<Box<[u8]>>,
+    /// Whether it was asked for that.
+    naming: bool,
+    /// Since when the server is known to be no primary any more, while that matters.
+    deposed: Option<u64>,
     /// Whether it is in the list of those that have something to ask.
     queued: bool,
 }
@@ -65,6 +75,34 @@ pub(crate) struct Confirmer {
 enum Marked {
     Yes,
     No,
+}
+
+/// What a server that was a primary says of its replication (`INFO replication`).
+#[derive(Debug, PartialEq, Eq)]
+enum Lineage<'a> {
+    /// It is a primary; the name of its stream.
+    Primary(&'a [u8]),
+    /// It is a replica now, and it has continued the stream of this name: all of it is at its new primary
+    /// (`replication.c`: a primary accepts a partial resynchronization only up to where it was promoted).
+    Continued(&'a [u8]),
+    /// It does not know yet, or does not say.
+    Unknown,
+}
+
+impl Lineage<'_> {
+    fn of(info: &[u8]) -> Lineage<'_> {
+        let value = |name: &[u8]| {
+            let mut lines = info.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(b":"))
+        };
+        match (value(b"role"), value(b"master_link_status")) {
+            (Some(b"master"), _) => value(b"master_replid").map_or(Lineage::Unknown, Lineage::Primary),
+            (Some(b"slave"), Some(b"up")) => {
+                value(b"master_replid2").map_or(Lineage::Unknown, Lineage::Continued)
+            }
+            _ => Lineage::Unknown,
+        }
+    }
 }
 
 /// Which confirmer.
@@ -153,7 +191,18 @@ impl Proxy {
             return id;
         }
         let (held, asked) = (Batch::default(), Batch::default());
-        let confirmer = Confirmer { addr, pipe: None, since: None, held, asked, round: None, queued: false };
+        let confirmer = Confirmer {
+            addr,
+            pipe: None,
+            since: None,
+            held,
+            asked,
+            round: None,
+            stream: None,
+            naming: false,
+            deposed: None,
+            queued: false,
+        };
         let id = self.confirmers.insert(confirmer);
         self.connect_confirmer(id);
         id
@@ -174,8 +223,19 @@ impl Proxy {
         }
         self.push(pipe, INFO_SERVER, Ticket::of_nobody(Work::Run, now));
         if let Some(confirmer) = self.confirmers.get_mut(id) {
-            (confirmer.pipe, confirmer.since) = (Some(pipe), None);
+            (confirmer.pipe, confirmer.since, confirmer.naming) = (Some(pipe), None, false);
         }
+        self.ask_for_lineage(id);
+    }
+
+    fn ask_for_lineage(&mut self, id: ConfirmerId) {
+        let Some(confirmer) = self.confirmers.get_mut(id).filter(|confirmer| !confirmer.naming) else {
+            return;
+        };
+        let Some(pipe) = confirmer.pipe else { return };
+        confirmer.naming = true;
+        let ticket = Ticket::of_nobody(Work::Wait(Step::Lineage), self.now.steady);
+        self.push(pipe, INFO_REPLICATION, ticket);
     }
 
     /// The confirmers follow the map: each primary has one ahead of the first write.
@@ -234,7 +294,7 @@ impl Proxy {
         let now = self.now.steady;
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         confirmer.queued = false;
-        if confirmer.round.is_some() || confirmer.held.list.is_empty() {
+        if confirmer.round.is_some() || confirmer.deposed.is_some() || confirmer.held.list.is_empty() {
             return;
         }
         let (Some(pipe), Some(since)) = (confirmer.pipe, confirmer.since) else {
@@ -250,10 +310,17 @@ impl Proxy {
             return; // looked at again when a run is told, or as time passes
         }
         confirmer.round = Some((now, Marked::Yes));
+        // Nobody waits much longer than that in all.
+        let oldest = confirmer.asked.list.first().map_or(now, |held| held.at);
+        let wait = self.settings.durability_wait.saturating_sub(now.saturating_sub(oldest));
+        let unnamed = confirmer.stream.is_none();
         self.add(Metric::Confirmations, 1);
         let ticket = Ticket::of_nobody(Work::Wait(Step::RoundMark), now);
         self.push(pipe, mark(&self.version), ticket);
-        let millis = (self.settings.durability_wait / 1000).max(1).to_string();
+        if unnamed {
+            self.ask_for_lineage(id);
+        }
+        let millis = (wait / 1000).max(1).to_string();
         let mut wait = std::mem::take(&mut self.scratch);
         wait.clear();
         Writer::new(&mut wait, Proto::Two).request([b"WAIT".as_slice(), b"1", millis.as_bytes()].into_iter());
@@ -284,6 +351,7 @@ impl Proxy {
 
     /// A reply on a confirmer's connection.
     pub(super) fn round_came(&mut self, pipe: PipeId, step: Step, reply: &[u8]) {
+        let now = self.now.steady;
         let Some(id) = self.pipes.get(pipe).map(|pipe| pipe.confirmer) else { return };
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         let Some((_, marked)) = &mut confirmer.round else { return };
@@ -292,18 +360,47 @@ impl Proxy {
             return;
         }
         let confirmed = *marked == Marked::Yes && integer(reply).is_some_and(|count| count >= 1);
-        let lost = reply.first() == Some(&b'-');
         confirmer.round = None;
+        if reply.first() == Some(&b'-') {
+            confirmer.deposed = Some(now);
+            return self.ask_for_lineage(id);
+        }
         let asked = std::mem::take(&mut confirmer.asked);
-        let asked = if confirmed {
-            self.hand_on_all(asked)
-        } else {
-            self.give_up_all(id, asked, if lost { Why::Lost } else { Why::Late })
-        };
+        let asked = if confirmed { self.hand_on_all(asked) } else { self.give_up_all(id, asked, Why::Late) };
         if let Some(confirmer) = self.confirmers.get_mut(id) {
             confirmer.asked = asked; // its memory is used again
             if !confirmer.held.list.is_empty() && confirmer.queue() {
                 self.rounds.push(id);
+            }
+        }
+    }
+
+    /// A server said whose stream it follows.
+    pub(super) fn lineage_told(&mut self, pipe: PipeId, reply: &[u8]) {
+        let Some(id) = self.pipes.get(pipe).map(|pipe| pipe.confirmer) else { return };
+        let Some(confirmer) = self.confirmers.get_mut(id) else { return };
+        confirmer.naming = false;
+        match (Lineage::of(text(reply).unwrap_or_default()), confirmer.deposed) {
+            (Lineage::Primary(stream), None) => confirmer.stream = Some(stream.into()),
+            (Lineage::Continued(_) | Lineage::Unknown, None) => confirmer.stream = None,
+            (Lineage::Unknown, Some(_)) => {} // asked again as time passes
+            (Lineage::Primary(_), Some(_)) => self.succeeded(id, Why::Lost),
+            (Lineage::Continued(stream), Some(_)) => {
+                let all = confirmer.stream.as_deref() == Some(stream);
+                self.succeeded(id, if all { Why::Kept } else { Why::Lost });
+            }
+        }
+    }
+
+    /// It is known whether the successor of a primary has all that it executed.
+    fn succeeded(&mut self, id: ConfirmerId, why: Why) {
+        let Some(confirmer) = self.confirmers.get_mut(id) else { return };
+        (confirmer.deposed, confirmer.stream) = (None, None);
+        let batches = [std::mem::take(&mut confirmer.asked), std::mem::take(&mut confirmer.held)];
+        for batch in batches {
+            match why {
+                Why::Kept => drop(self.hand_on_all(batch)),
+                Why::Late | Why::Lost => drop(self.give_up_all(id, batch, why)),
             }
         }
     }
@@ -357,7 +454,7 @@ impl Proxy {
             let waited_ms = self.now.steady.saturating_sub(held.at) / 1000;
             let error = match why {
                 Why::Late => ErrorReply::Unreplicated { node: &node, waited_ms },
-                Why::Lost => ErrorReply::LostUnreplicated { node: &node },
+                Why::Lost | Why::Kept => ErrorReply::LostUnreplicated { node: &node },
             };
             self.fail(&held.ticket, &error);
         }
@@ -370,6 +467,7 @@ impl Proxy {
     pub(super) fn confirmer_lost(&mut self, id: ConfirmerId) {
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         (confirmer.pipe, confirmer.since, confirmer.round) = (None, None, None);
+        (confirmer.stream, confirmer.deposed) = (None, None);
         let (asked, held) = (std::mem::take(&mut confirmer.asked), std::mem::take(&mut confirmer.held));
         self.give_up_all(id, asked, Why::Lost);
         self.give_up_all(id, held, Why::Lost);
@@ -386,6 +484,14 @@ impl Proxy {
         let (now, wait) = (self.now.steady, self.settings.durability_wait);
         for id in self.confirmers.ids() {
             let Some(confirmer) = self.confirmers.get_mut(id) else { continue };
+            if let Some(since) = confirmer.deposed {
+                if since + wait < now {
+                    self.succeeded(id, Why::Lost);
+                } else {
+                    self.ask_for_lineage(id);
+                }
+                continue;
+            }
             if let (Some((since, _)), Some(pipe)) = (confirmer.round, confirmer.pipe) {
                 if since + wait + LATE < now {
                     self.lose_pipe(pipe, "it does not say whether its replicas have what was written");
@@ -427,11 +533,13 @@ impl Session {
     }
 }
 
-/// Why writes are not confirmed.
+/// Why writes are not confirmed by a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     /// In time.
     Late,
     /// Their primary is lost, or no primary any more.
     Lost,
+    /// They are: the successor of their primary has them.
+    Kept,
 }
