@@ -12,10 +12,12 @@
 //! ```
 //!
 //! A primary that hands its slots over cannot say any more what its replica had. Then the question is whether it goes on
-//! as a replica where it stopped as a primary ([`Lineage`]): if so, its successor has all that it ever executed.
+//! as a replica where it stopped as a primary (`lineage`): if so, its successor has all that it ever executed.
 //!
 //! Only a confirmer at the same run of the server may speak for a write: one that was connected before the write was
 //! read from its client, or whose server says the same run id as the connection that the write went over.
+
+mod lineage;
 
 use super::arena::Id;
 use super::blocking::{Step, mark};
@@ -23,15 +25,14 @@ use super::pipe::{Purpose, Resend, Run, Ticket, Work};
 use super::session::{End, Session};
 use super::{PipeId, Proxy, SessionId};
 use crate::metric::Metric;
-use crate::resp::{ErrorReply, Proto, Writer, integer, text};
+use crate::resp::{ErrorReply, Proto, Writer, integer};
 use std::net::SocketAddr;
 
 /// A round that is not answered this long (microseconds) after its time is given up, and its connection too.
 const LATE: u64 = 200_000;
 
-/// Questions as they are sent.
+/// INFO server as it is sent.
 const INFO_SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
-const INFO_REPLICATION: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 
 /// When the reply of a write is handed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,34 +76,6 @@ pub(crate) struct Confirmer {
 enum Marked {
     Yes,
     No,
-}
-
-/// What a server that was a primary says of its replication (`INFO replication`).
-#[derive(Debug, PartialEq, Eq)]
-enum Lineage<'a> {
-    /// It is a primary; the name of its stream.
-    Primary(&'a [u8]),
-    /// It is a replica now, and it has continued the stream of this name: all of it is at its new primary
-    /// (`replication.c`: a primary accepts a partial resynchronization only up to where it was promoted).
-    Continued(&'a [u8]),
-    /// It does not know yet, or does not say.
-    Unknown,
-}
-
-impl Lineage<'_> {
-    fn of(info: &[u8]) -> Lineage<'_> {
-        let value = |name: &[u8]| {
-            let mut lines = info.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(b":"))
-        };
-        match (value(b"role"), value(b"master_link_status")) {
-            (Some(b"master"), _) => value(b"master_replid").map_or(Lineage::Unknown, Lineage::Primary),
-            (Some(b"slave"), Some(b"up")) => {
-                value(b"master_replid2").map_or(Lineage::Unknown, Lineage::Continued)
-            }
-            _ => Lineage::Unknown,
-        }
-    }
 }
 
 /// Which confirmer.
@@ -226,16 +199,6 @@ impl Proxy {
             (confirmer.pipe, confirmer.since, confirmer.naming) = (Some(pipe), None, false);
         }
         self.ask_for_lineage(id);
-    }
-
-    fn ask_for_lineage(&mut self, id: ConfirmerId) {
-        let Some(confirmer) = self.confirmers.get_mut(id).filter(|confirmer| !confirmer.naming) else {
-            return;
-        };
-        let Some(pipe) = confirmer.pipe else { return };
-        confirmer.naming = true;
-        let ticket = Ticket::of_nobody(Work::Wait(Step::Lineage), self.now.steady);
-        self.push(pipe, INFO_REPLICATION, ticket);
     }
 
     /// The confirmers follow the map: each primary has one ahead of the first write.
@@ -371,36 +334,6 @@ impl Proxy {
             confirmer.asked = asked; // its memory is used again
             if !confirmer.held.list.is_empty() && confirmer.queue() {
                 self.rounds.push(id);
-            }
-        }
-    }
-
-    /// A server said whose stream it follows.
-    pub(super) fn lineage_told(&mut self, pipe: PipeId, reply: &[u8]) {
-        let Some(id) = self.pipes.get(pipe).map(|pipe| pipe.confirmer) else { return };
-        let Some(confirmer) = self.confirmers.get_mut(id) else { return };
-        confirmer.naming = false;
-        match (Lineage::of(text(reply).unwrap_or_default()), confirmer.deposed) {
-            (Lineage::Primary(stream), None) => confirmer.stream = Some(stream.into()),
-            (Lineage::Continued(_) | Lineage::Unknown, None) => confirmer.stream = None,
-            (Lineage::Unknown, Some(_)) => {} // asked again as time passes
-            (Lineage::Primary(_), Some(_)) => self.succeeded(id, Why::Lost),
-            (Lineage::Continued(stream), Some(_)) => {
-                let all = confirmer.stream.as_deref() == Some(stream);
-                self.succeeded(id, if all { Why::Kept } else { Why::Lost });
-            }
-        }
-    }
-
-    /// It is known whether the successor of a primary has all that it executed.
-    fn succeeded(&mut self, id: ConfirmerId, why: Why) {
-        let Some(confirmer) = self.confirmers.get_mut(id) else { return };
-        (confirmer.deposed, confirmer.stream) = (None, None);
-        let batches = [std::mem::take(&mut confirmer.asked), std::mem::take(&mut confirmer.held)];
-        for batch in batches {
-            match why {
-                Why::Kept => drop(self.hand_on_all(batch)),
-                Why::Late | Why::Lost => drop(self.give_up_all(id, batch, why)),
             }
         }
     }
