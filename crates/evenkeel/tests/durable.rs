@@ -53,7 +53,7 @@ fn becomes(node: &Node, role: &str) {
 
 fn nothing_acknowledged_is_lost(verdict: &Verdict) {
     println!("{verdict}");
-    assert!(verdict.is_intact() && verdict.acknowledged_writes > 0, "{verdict}");
+    assert!(verdict.is_intact() && verdict.acknowledged_writes > 0, "{verdict}: {:?}", verdict.findings);
 }
 
 /// How often each fault is tried.

@@ -138,7 +138,13 @@ impl Proxy {
             | Work::Watch
             | Work::Hub(_)
             | Work::Wait(
-                Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked | Step::RoundMark | Step::Round,
+                Step::Data
+                | Step::Mark
+                | Step::Copies(_)
+                | Step::Unblocked
+                | Step::RoundMark
+                | Step::Round
+                | Step::Lineage,
             )
             | Work::Inquiry(_) => false,
         }

@@ -90,6 +90,8 @@ pub(crate) enum Step {
     /// What brings a confirmer up to the newest write, and how many replicas have that (see `durable`).
     RoundMark,
     Round,
+    /// Whose replication stream a confirmer's server follows.
+    Lineage,
 }
 
 /// The waits of one worker.
@@ -301,6 +303,7 @@ impl Proxy {
             Step::Copies(leg) => self.copies_counted(pipe, ticket.session, leg, reply),
             Step::Unblocked => self.deliver_whole(ticket, reply),
             Step::RoundMark | Step::Round => self.round_came(pipe, step, reply),
+            Step::Lineage => self.lineage_told(pipe, reply),
         }
     }
 
@@ -347,7 +350,7 @@ impl Proxy {
     pub(super) fn wait_lost(&mut self, ticket: &Ticket, step: Step, sent: bool, node: &str) {
         let (id, now) = (ticket.session, self.now.steady);
         match step {
-            Step::Newest(_) | Step::Mark | Step::RoundMark | Step::Round => {}
+            Step::Newest(_) | Step::Mark | Step::RoundMark | Step::Round | Step::Lineage => {}
             Step::Copies(leg) => self.copies_counted(PipeId::NONE, id, leg, b":0\r\n"),
             Step::Unblocked => self.deliver_whole(ticket, b":0\r\n"),
             Step::Data => {

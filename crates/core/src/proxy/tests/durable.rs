@@ -5,8 +5,9 @@ use crate::proxy::{Durability, NamedUser, Settings};
 
 /// foo is in slot 12182 (b), bar in 5061 (a), hello in 866 (a), world in 9059 (b). The second connection to each node asks
 /// for confirmation; it says at once which run of the server it is connected to.
-const START: &str = "map a 0-8191 b 8192-16383\na2 hears INFO server\nb2 hears INFO server\na2 says \"run_id:a\"\n\
-                     b2 says \"run_id:b\"\n";
+const START: &str = "map a 0-8191 b 8192-16383\na2 hears INFO server\na2 hears INFO replication\nb2 hears INFO server\n\
+                     b2 hears INFO replication\na2 says \"run_id:a\"\na2 says $34\\r\\nrole:master\\r\\nmaster_replid:streama\n\
+                     b2 says \"run_id:b\"\nb2 says $34\\r\\nrole:master\\r\\nmaster_replid:streamb\n";
 
 fn play(script: &str) {
     let settings = Settings { durability: Durability::Replicated, ..Settings::default() };
@@ -56,7 +57,7 @@ const LOST: &str = "-UNCERTAIN node 10.0.0.98:7000 applied this and was lost, or
 fn a_primary_that_is_lost_confirms_nothing() {
     play(&format!(
         "1 says SET foo 1\nb hears SET foo 1\nb says +OK\nb2 marked\nb2 hears WAIT 1 1000\n2 says SET foo 2\nb hears SET foo 2\n\
-         b says +OK\nb2 breaks\n1 hears {LOST}\n2 hears {LOST}\nwait 2\nb3 hears INFO server",
+         b says +OK\nb2 breaks\n1 hears {LOST}\n2 hears {LOST}\nwait 2\nb3 hears INFO server\nb3 hears INFO replication",
     ));
 }
 
@@ -64,7 +65,23 @@ fn a_primary_that_is_lost_confirms_nothing() {
 fn a_primary_that_is_deposed_confirms_nothing() {
     play(&format!(
         "1 says SET foo 1\nb hears SET foo 1\nb says +OK\nb2 marked\nb2 hears WAIT 1 1000\nb2 says +OK\n\
-         b2 says -UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\n1 hears {LOST}",
+         b2 says -UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\n\
+         b2 hears INFO replication\nb2 says {SYNCING}\nwait 1\nb2 hears INFO replication\nb2 says {STRANGER}\n1 hears {LOST}",
+    ));
+}
+
+/// What the replica says that a primary has become: it copies, it had something that its successor has not, it has not.
+const SYNCING: &str = "$35\\r\\nrole:slave\\r\\nmaster_link_status:down";
+const STRANGER: &str = "$57\\r\\nrole:slave\\r\\nmaster_link_status:up\\r\\nmaster_replid2:0000000";
+const SUCCEEDED: &str = "$57\\r\\nrole:slave\\r\\nmaster_link_status:up\\r\\nmaster_replid2:streamb";
+
+#[test]
+fn a_primary_whose_successor_has_everything_confirms_all() {
+    play(&format!(
+        "1 says SET foo 1\nb hears SET foo 1\nb says +OK\nb2 marked\nb2 hears WAIT 1 1000\nb2 says +OK\n2 says SET foo 2\n\
+         b hears SET foo 2\nb says +OK\n\
+         b2 says -UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\n\
+         b2 hears INFO replication\nb2 says {SYNCING}\nwait 1\nb2 hears INFO replication\nb2 says {SUCCEEDED}\n1 hears +OK\n2 hears +OK",
     ));
 }
 
@@ -72,14 +89,14 @@ fn a_primary_that_is_deposed_confirms_nothing() {
 fn a_primary_that_hangs_is_not_waited_for() {
     play(&format!(
         "1 says SET foo 1\nb hears SET foo 1\nb says +OK\nb2 marked\nb2 hears WAIT 1 1000\nb2 says +OK\nwait 1400\n1 hears {LOST}\n\
-         b3 hears INFO server",
+         b3 hears INFO server\nb3 hears INFO replication",
     ));
 }
 
 #[test]
 fn only_the_same_run_of_a_server_speaks_for_a_write() {
     for (run, outcome) in [
-        ("b", "wait 25\nb3 marked\nb3 hears WAIT 1 1000\nb3 says +OK\nb3 says :1\n1 hears +OK".to_owned()),
+        ("b", "wait 25\nb3 marked\nb3 hears WAIT 1 999\nb3 says +OK\nb3 says :1\n1 hears +OK".to_owned()),
         (
             "c",
             "wait 1100\n1 hears -UNREPLICATED this was applied on node 10.0.0.98:7000 only: no replica confirmed it within \
@@ -88,7 +105,7 @@ fn only_the_same_run_of_a_server_speaks_for_a_write() {
         ),
     ] {
         play(&format!(
-            "1 says SET foo 1\nb hears SET foo 1\nwait 1\nb2 breaks\nwait 5\nb3 hears INFO server\nb3 says \"run_id:{run}\"\nb says +OK\n\
+            "1 says SET foo 1\nb hears SET foo 1\nwait 1\nb2 breaks\nwait 5\nb3 hears INFO server\nb3 hears INFO replication\nb3 says \"run_id:{run}\"\nb3 says $34\\r\\nrole:master\\r\\nmaster_replid:streamb\nb says +OK\n\
              b hears INFO server\nb says \"run_id:b\"\n{outcome}"
         ));
     }

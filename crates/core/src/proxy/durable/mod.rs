@@ -11,8 +11,13 @@
 //!                      └ during a round       └──lost──────────► UNCERTAIN
 //! ```
 //!
+//! A primary that hands its slots over cannot say any more what its replica had. Then the question is whether it goes on
+//! as a replica where it stopped as a primary (`lineage`): if so, its successor has all that it ever executed.
+//!
 //! Only a confirmer at the same run of the server may speak for a write: one that was connected before the write was
 //! read from its client, or whose server says the same run id as the connection that the write went over.
+
+mod lineage;
 
 use super::arena::Id;
 use super::blocking::{Step, mark};
@@ -57,6 +62,12 @@ pub(crate) struct Confirmer {
     asked: Batch,
     /// When the round that is under way began, and whether its connection is up to the newest write.
     round: Option<(u64, Marked)>,
+    /// The name of the server's replication stream, once it is known.
+    stream: Option<Box<[u8]>>,
+    /// Whether it was asked for that.
+    naming: bool,
+    /// Since when the server is known to be no primary any more, while that matters.
+    deposed: Option<u64>,
     /// Whether it is in the list of those that have something to ask.
     queued: bool,
 }
@@ -153,7 +164,18 @@ impl Proxy {
             return id;
         }
         let (held, asked) = (Batch::default(), Batch::default());
-        let confirmer = Confirmer { addr, pipe: None, since: None, held, asked, round: None, queued: false };
+        let confirmer = Confirmer {
+            addr,
+            pipe: None,
+            since: None,
+            held,
+            asked,
+            round: None,
+            stream: None,
+            naming: false,
+            deposed: None,
+            queued: false,
+        };
         let id = self.confirmers.insert(confirmer);
         self.connect_confirmer(id);
         id
@@ -174,8 +196,9 @@ impl Proxy {
         }
         self.push(pipe, INFO_SERVER, Ticket::of_nobody(Work::Run, now));
         if let Some(confirmer) = self.confirmers.get_mut(id) {
-            (confirmer.pipe, confirmer.since) = (Some(pipe), None);
+            (confirmer.pipe, confirmer.since, confirmer.naming) = (Some(pipe), None, false);
         }
+        self.ask_for_lineage(id);
     }
 
     /// The confirmers follow the map: each primary has one ahead of the first write.
@@ -234,7 +257,7 @@ impl Proxy {
         let now = self.now.steady;
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         confirmer.queued = false;
-        if confirmer.round.is_some() || confirmer.held.list.is_empty() {
+        if confirmer.round.is_some() || confirmer.deposed.is_some() || confirmer.held.list.is_empty() {
             return;
         }
         let (Some(pipe), Some(since)) = (confirmer.pipe, confirmer.since) else {
@@ -250,10 +273,17 @@ impl Proxy {
             return; // looked at again when a run is told, or as time passes
         }
         confirmer.round = Some((now, Marked::Yes));
+        // Nobody waits much longer than that in all.
+        let oldest = confirmer.asked.list.first().map_or(now, |held| held.at);
+        let wait = self.settings.durability_wait.saturating_sub(now.saturating_sub(oldest));
+        let unnamed = confirmer.stream.is_none();
         self.add(Metric::Confirmations, 1);
         let ticket = Ticket::of_nobody(Work::Wait(Step::RoundMark), now);
         self.push(pipe, mark(&self.version), ticket);
-        let millis = (self.settings.durability_wait / 1000).max(1).to_string();
+        if unnamed {
+            self.ask_for_lineage(id);
+        }
+        let millis = (wait / 1000).max(1).to_string();
         let mut wait = std::mem::take(&mut self.scratch);
         wait.clear();
         Writer::new(&mut wait, Proto::Two).request([b"WAIT".as_slice(), b"1", millis.as_bytes()].into_iter());
@@ -284,6 +314,7 @@ impl Proxy {
 
     /// A reply on a confirmer's connection.
     pub(super) fn round_came(&mut self, pipe: PipeId, step: Step, reply: &[u8]) {
+        let now = self.now.steady;
         let Some(id) = self.pipes.get(pipe).map(|pipe| pipe.confirmer) else { return };
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         let Some((_, marked)) = &mut confirmer.round else { return };
@@ -292,14 +323,13 @@ impl Proxy {
             return;
         }
         let confirmed = *marked == Marked::Yes && integer(reply).is_some_and(|count| count >= 1);
-        let lost = reply.first() == Some(&b'-');
         confirmer.round = None;
+        if reply.first() == Some(&b'-') {
+            confirmer.deposed = Some(now);
+            return self.ask_for_lineage(id);
+        }
         let asked = std::mem::take(&mut confirmer.asked);
-        let asked = if confirmed {
-            self.hand_on_all(asked)
-        } else {
-            self.give_up_all(id, asked, if lost { Why::Lost } else { Why::Late })
-        };
+        let asked = if confirmed { self.hand_on_all(asked) } else { self.give_up_all(id, asked, Why::Late) };
         if let Some(confirmer) = self.confirmers.get_mut(id) {
             confirmer.asked = asked; // its memory is used again
             if !confirmer.held.list.is_empty() && confirmer.queue() {
@@ -357,7 +387,7 @@ impl Proxy {
             let waited_ms = self.now.steady.saturating_sub(held.at) / 1000;
             let error = match why {
                 Why::Late => ErrorReply::Unreplicated { node: &node, waited_ms },
-                Why::Lost => ErrorReply::LostUnreplicated { node: &node },
+                Why::Lost | Why::Kept => ErrorReply::LostUnreplicated { node: &node },
             };
             self.fail(&held.ticket, &error);
         }
@@ -370,6 +400,7 @@ impl Proxy {
     pub(super) fn confirmer_lost(&mut self, id: ConfirmerId) {
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         (confirmer.pipe, confirmer.since, confirmer.round) = (None, None, None);
+        (confirmer.stream, confirmer.deposed) = (None, None);
         let (asked, held) = (std::mem::take(&mut confirmer.asked), std::mem::take(&mut confirmer.held));
         self.give_up_all(id, asked, Why::Lost);
         self.give_up_all(id, held, Why::Lost);
@@ -386,6 +417,14 @@ impl Proxy {
         let (now, wait) = (self.now.steady, self.settings.durability_wait);
         for id in self.confirmers.ids() {
             let Some(confirmer) = self.confirmers.get_mut(id) else { continue };
+            if let Some(since) = confirmer.deposed {
+                if since + wait < now {
+                    self.succeeded(id, Why::Lost);
+                } else {
+                    self.ask_for_lineage(id);
+                }
+                continue;
+            }
             if let (Some((since, _)), Some(pipe)) = (confirmer.round, confirmer.pipe) {
                 if since + wait + LATE < now {
                     self.lose_pipe(pipe, "it does not say whether its replicas have what was written");
@@ -427,11 +466,13 @@ impl Session {
     }
 }
 
-/// Why writes are not confirmed.
+/// Why writes are not confirmed by a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     /// In time.
     Late,
     /// Their primary is lost, or no primary any more.
     Lost,
+    /// They are: the successor of their primary has them.
+    Kept,
 }
