@@ -292,6 +292,12 @@ impl Scene {
         Ok(gateway.addr.to_string())
     }
 
+    /// Gives the first of the two gateways a new process; its address.
+    pub(crate) async fn replace_gateway(&mut self) -> Result<String, DrillError> {
+        let none = || DrillError::Unable("this drill has no gateways of its own".to_owned());
+        self.pair.as_mut().ok_or_else(none)?.replace().await.map(|addr| addr.to_string())
+    }
+
     /// The network in which the load has to be, where that is not the machine's own.
     pub(crate) fn network(&self) -> Option<PathBuf> {
         match &self.ground {
