@@ -1,7 +1,7 @@
 //! Plays a script to both sides, step by step, and compares what they answer.
 
 use super::link::{End, Link};
-use super::rules::{Verdict, compare, compare_exec};
+use super::rules::{Verdict, WALKS, compare, compare_exec};
 use super::script::{Anchor, Form, Request, Script, Step, Wait};
 use super::value::Value;
 use super::words::{LIBRARY, SCRIPTS};
@@ -241,7 +241,7 @@ impl Pair {
         let got = walked(&mut self.gateway, walk);
         match (expected, got) {
             (Ok(expected), Ok(got)) if expected == got => {
-                *used.entry(2).or_default() += 1;
+                *used.entry(WALKS).or_default() += 1;
                 Ok(())
             }
             (Err(one), Err(other)) if one == other => Ok(()),
