@@ -107,6 +107,21 @@ fn writes_are_rehearsed_while_nodes_may_refuse_them() {
 }
 
 #[test]
+fn reads_that_were_queued_are_read_when_the_node_has_no_memory() {
+    let reads = TWO
+        .replace("SET foo 1", "GET {foo}2")
+        .replace("1 says EXEC", "1 says PING\n1 hears +QUEUED\n1 says EXEC");
+    let sent = sent("b", &["GET {foo}2", "GET foo"]);
+    let oom = "b says +OK\nb says -OOM x\nb says -OOM x\nb says -EXECABORT Transaction discarded because of previous errors.\nwait 10\n\
+               b hears GET {foo}2\nb hears GET foo\n";
+    play(&format!("{reads}{sent}{oom}b says :1\nb says \"2\"\n1 hears *3\\r\\n:1\\r\\n$1\\r\\n2\\r\\n+PONG"));
+    play(&format!(
+        "{reads}{sent}{oom}b says -MOVED 12182 10.0.0.97:7000\nb says -MOVED 12182 10.0.0.97:7000\na hears GET {{foo}}2\na hears GET foo\n\
+         a says -WRONGTYPE x\na says :2\n1 hears *3\\r\\n-WRONGTYPE x\\r\\n:2\\r\\n+PONG\nlearned"
+    ));
+}
+
+#[test]
 fn a_refused_transaction_is_asked_again_as_a_whole() {
     let commands = ["SET foo 1", "GET foo"];
     let abort = "b says -EXECABORT Transaction discarded because of previous errors.\n";

@@ -4,6 +4,7 @@
 //! again, the word comes along.
 
 use super::super::forward::Admit;
+use super::super::session::Session;
 use super::super::{Proxy, SessionId};
 use super::options::Reads;
 use crate::command::Command;
@@ -51,7 +52,7 @@ impl Proxy {
 
     /// Has the word go with the next request.
     pub(in super::super) fn say_caching(&mut self, id: SessionId, word: &'static [u8]) {
-        let seq = self.sessions.get(id).map_or(0, |session| session.upcoming());
+        let seq = self.sessions.get(id).map_or(0, Session::upcoming);
         if let Some(tracking) = self.tracking(id) {
             tracking.caching = Some(Caching { word, seq });
         }

@@ -32,7 +32,7 @@ impl Proxy {
     pub(in super::super) fn refused_by_node(&mut self, id: PipeId, reply: &[u8]) {
         let trunk = self.pipes.get(id).and_then(|pipe| self.trunks.get(pipe.trunk));
         if matches!(trunk.map(|trunk| trunk.tenancy), Some(Tenancy::Of(_))) {
-            self.lose_pipe(id, &String::from_utf8_lossy(&reply[1..]).trim_end().to_owned());
+            self.lose_pipe(id, String::from_utf8_lossy(&reply[1..]).trim_end());
         }
     }
 
@@ -128,7 +128,7 @@ fn message(push: &[u8]) -> Vec<u8> {
     writer.array(3);
     writer.bulk(b"message");
     writer.bulk(CHANNEL);
-    match Elements::of(push).and_then(|words| words.last()) {
+    match Elements::of(push).and_then(Iterator::last) {
         Some(keys) if keys != b"_\r\n" => out.extend_from_slice(keys),
         Some(_) | None => Writer::new(&mut out, Proto::Two).null(),
     }

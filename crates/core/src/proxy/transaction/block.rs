@@ -5,10 +5,11 @@
 //! that is ours to deal with (MOVED, ASK, LOADING …), all of it is asked again, wherever it belongs.
 
 use super::super::durable::Piece;
-use super::super::pipe::{Purpose, Ticket, Work};
+use super::super::pipe::{Purpose, Resend, Ticket, Work};
 use super::super::redirect::{Verdict, judge};
 use super::super::session::End;
 use super::super::{PipeId, Proxy};
+use super::queue::{EXEC, MULTI};
 use crate::metric::Metric;
 use crate::resp::{ErrorReply, Proto, Writer};
 use std::net::IpAddr;
@@ -22,6 +23,8 @@ pub(crate) enum Goal {
     Parts,
     /// Nothing is executed: whether its one command may be queued at the node.
     Rehearsal,
+    /// Its commands only read and are sent without MULTI: see [`Proxy::read_plainly`].
+    Reads,
 }
 
 /// How far the replies of a transaction are.
@@ -65,6 +68,9 @@ const ABORT_BECAUSE: &[u8] = b"-EXECABORT Transaction discarded because of: ";
 impl Proxy {
     /// A whole reply (or the last piece of EXEC's) of the transaction at the front of a pipe.
     pub(in super::super) fn block_reply(&mut self, id: PipeId, mut block: Block, reply: &[u8]) {
+        if block.goal == Goal::Reads {
+            return self.read_reply(id, block, reply);
+        }
         let Some(pipe) = self.pipes.get_mut(id) else { return };
         if block.left > 1 {
             block.left -= 1;
@@ -90,6 +96,14 @@ impl Proxy {
         if verdict != Verdict::Deliver && !private {
             return self.redirect(id, verdict);
         }
+        if !private
+            && reply.starts_with(ABORT)
+            && refusal.starts_with(b"-OOM ")
+            && self.read_plainly(id, block)
+        {
+            return;
+        }
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
         let midway = std::mem::replace(&mut pipe.midway, false);
         let Some(ticket) = pipe.pop(&mut self.pool) else { return };
         self.note_back(&ticket);
@@ -136,6 +150,65 @@ impl Proxy {
         } else {
             self.drop_rest(ticket.session);
             self.deliver_whole(ticket, reply);
+        }
+    }
+
+    /// A node without memory queues nothing, not even reads; but those that were queued before it had none, it executes.
+    /// So they are asked again without MULTI, in one piece. Whether they can be.
+    fn read_plainly(&mut self, id: PipeId, block: Block) -> bool {
+        let Some(pipe) = self.pipes.get_mut(id) else { return false };
+        let Some(ticket) = pipe.tickets.front().copied() else { return false };
+        let all = pipe.out.front(ticket.len as usize);
+        let commands = all.strip_prefix(MULTI).and_then(|rest| rest.strip_suffix(EXEC)).map(<[u8]>::to_vec);
+        let Some(commands) = commands.filter(|_| ticket.resend == Resend::Yes) else { return false };
+        let count = block.of.saturating_sub(2);
+        if count == 0 || block.goal == Goal::Rehearsal {
+            return false;
+        }
+        pipe.pop(&mut self.pool);
+        self.note_back(&ticket);
+        let work = Work::Block(Block { left: count, of: count, goal: Goal::Reads });
+        let tries = ticket.tries.saturating_add(1);
+        self.hold(Ticket { work, tries, ..ticket }, &commands, self.now.steady);
+        true
+    }
+
+    /// One reply of such reads: together they are EXEC's.
+    fn read_reply(&mut self, id: PipeId, mut block: Block, reply: &[u8]) {
+        let limit = self.settings.merged;
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        let from = pipe.addr.ip();
+        if reply.first() == Some(&b'-') && judge(reply, from) != Verdict::Deliver {
+            pipe.refusal = reply.to_vec();
+        } else if pipe.refusal.first() != Some(&b'-') {
+            if pipe.refusal.is_empty() {
+                Writer::new(&mut pipe.refusal, Proto::Two).array(block.of as usize);
+            }
+            pipe.refusal.extend_from_slice(reply);
+        }
+        if pipe.refusal.len() > limit {
+            return self.lose_pipe(id, "the reply of a transaction is larger than the gateway collects");
+        }
+        block.left -= 1;
+        if block.left > 0 {
+            if let Some(ticket) = pipe.tickets.front_mut() {
+                ticket.work = Work::Block(block);
+            }
+            return;
+        }
+        let replies = std::mem::take(&mut pipe.refusal);
+        if replies.first() == Some(&b'-') {
+            return self.redirect(id, judge(&replies, from));
+        }
+        let Some(ticket) = pipe.pop(&mut self.pool) else { return };
+        self.note_back(&ticket);
+        if self.park.len() > 0 {
+            self.fail_overtaken(&ticket);
+        }
+        if self.transaction(ticket.session).is_some_and(|transaction| transaction.rest.is_some()) {
+            self.begin_rest(ticket.session, ticket.seq, ticket.born, &replies);
+        } else {
+            self.deliver_whole(&ticket, &replies);
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) const MAX_ALL: usize = 256 * 1024 * 1024;
 /// MULTI as it is sent.
 pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 /// EXEC as it is sent.
-const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 /// Where a command of a transaction is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
