@@ -48,6 +48,9 @@ metrics! {
     ParkedBytes "parked_bytes" Gauge "bytes" "Bytes of the commands held at this moment";
     HoldExpired "hold_expired" Counter "" "Held commands that were given up after the hold time";
     Uncertain "uncertain" Counter "" "Writes whose fate is unknown because their connection was lost";
+    Withheld "withheld" Gauge "" "Replies of writes that wait for a replica at this moment";
+    Confirmations "confirmations" Counter "" "Times that replicas were asked whether they have what was written";
+    Unreplicated "unreplicated" Counter "" "Writes that are on their primary only, as no replica confirmed them in time";
     ProtocolErrors "protocol_errors" Counter "" "Connections closed because their bytes were not the Redis protocol";
     Clients "clients" Gauge "" "Client connections open";
     Blocked "blocked_clients" Gauge "" "Clients that wait in a blocking command";

@@ -168,9 +168,21 @@ pub(crate) struct RunArgs {
     /// older one, without a refused connection
     #[arg(long, value_name = "SOCKET")]
     pub(crate) handover: Option<PathBuf>,
+    /// gateway: what the replies of writes wait for
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) durability: Option<WritesWaitFor>,
     /// gateway: worker threads, 0 chooses by the machine's cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: u16,
+}
+
+/// What the reply of a write waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WritesWaitFor {
+    /// The primary
+    Async,
+    /// A replica too
+    Replicated,
 }
 
 /// What a process does.

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
-use crate::secret::named_users;
+use crate::secret::{durability, named_users};
 
 /// Which roles run in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +189,8 @@ pub(crate) fn limits_users_and_tls(
     settings.max_clients = gateway.max_clients as usize;
     settings.max_private = gateway.max_private as usize;
     settings.hold = gateway.hold.duration();
+    settings.durability = durability(gateway.durability);
+    settings.durability_wait = gateway.durability_wait.duration();
     settings.users = named_users(&gateway.users)?;
     settings.tls = gateway.tls.as_ref().map(|tls| TlsSettings {
         listen: tls.listen,

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use evenkeel_core::config::User;
-use evenkeel_gateway::{Login, NamedUser};
+use evenkeel_core::config::{self, User};
+use evenkeel_gateway::{Durability, Login, NamedUser};
 
 /// The first line of a file.
 pub(crate) fn secret(file: &Path) -> Result<String, String> {
@@ -26,7 +26,21 @@ pub(crate) fn named_users(users: &[User]) -> Result<Vec<NamedUser>, String> {
                 password: secret(Path::new(&node.user_password_file))?.into_bytes(),
             }),
         };
-        Ok(NamedUser { name: user.name.clone(), password: secret(Path::new(&user.password_file))?, login })
+        let password = secret(Path::new(&user.password_file))?;
+        Ok(NamedUser {
+            name: user.name.clone(),
+            password,
+            login,
+            durability: user.durability.map(durability),
+        })
     };
     users.iter().map(named).collect::<Result<_, String>>().map_err(|error| format!("gateway.users: {error}"))
+}
+
+/// What writes wait for, as the gateway calls it.
+pub(crate) fn durability(written: config::Durability) -> Durability {
+    match written {
+        config::Durability::Async => Durability::Async,
+        config::Durability::Replicated => Durability::Replicated,
+    }
 }

@@ -23,7 +23,7 @@ mod worker;
 
 use doors::Doors;
 use evenkeel_core::proxy::{self, Proxy};
-pub use evenkeel_core::proxy::{Login, NamedUser};
+pub use evenkeel_core::proxy::{Durability, Login, NamedUser};
 pub use handover::{Offer, Predecessor};
 use inbox::{Inbox, Message};
 use std::net::SocketAddr;
@@ -52,6 +52,10 @@ pub struct Settings {
     pub users: Vec<NamedUser>,
     /// Worker threads; 0 chooses by the machine's cores.
     pub workers: usize,
+    /// What the replies of writes wait for, where a user has nothing else.
+    pub durability: Durability,
+    /// How long they wait for a replica.
+    pub durability_wait: Duration,
     /// Most client connections at a time.
     pub max_clients: usize,
     /// Most connections to nodes that belong to one client each at a time.
@@ -71,6 +75,8 @@ impl Settings {
             client_password: None,
             users: Vec::new(),
             workers: 0,
+            durability: Durability::Async,
+            durability_wait: Duration::from_secs(1),
             max_clients: 10_000,
             max_private: 10_000,
             hold: Duration::from_secs(10),
@@ -246,6 +252,8 @@ fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
         users: settings.users.clone(),
         hold: settings.hold.as_micros() as u64,
         workers,
+        durability: settings.durability,
+        durability_wait: settings.durability_wait.as_micros() as u64,
         max_lent: settings.max_private.div_ceil(workers),
         ..proxy::Settings::default()
     }

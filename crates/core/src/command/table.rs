@@ -553,7 +553,7 @@ mod tests {
         for command in &TABLE {
             match command.treat {
                 Treat::Slot | Treat::Split(_) | Treat::Blocking(_) => {
-                    assert_ne!(command.keys, Keys::None, "{}", command.name)
+                    assert_ne!(command.keys, Keys::None, "{}", command.name);
                 }
                 Treat::Receivers(_)
                 | Treat::Subscribe(_)

@@ -10,9 +10,13 @@ use toml::Value;
 
 use super::raw::{Raw, RawCluster, RawGateway, RawTls, RawUser, RawWeb, Written};
 use super::{
-    Auth, Bytes, Cluster, Config, ConfigError, Engine, EngineKind, Eviction, Gateway, Millis, NodeUser,
-    Persistence, Program, Threads, Tls, User, Web,
+    Auth, Bytes, Cluster, Config, ConfigError, Durability, Engine, EngineKind, Eviction, Gateway, Millis,
+    NodeUser, Persistence, Program, Threads, Tls, User, Web,
 };
+
+/// What a write's reply can wait for, by its word.
+const DURABILITIES: [(&str, Durability); 2] =
+    [("async", Durability::Async), ("replicated", Durability::Replicated)];
 
 /// Distance of a node's bus port from its port; fixed by Redis.
 const BUS: u16 = 10_000;
@@ -27,7 +31,25 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         engine: engine(&page, &raw.engine.kind)?,
     };
     ports(&page, &raw, &config)?;
+    replicas(&page, &raw, &config)?;
     Ok(config)
+}
+
+/// Without a replica no write can be confirmed.
+fn replicas(page: &Page<'_>, raw: &Raw, config: &Config) -> Result<(), ConfigError> {
+    let wanted = |durability: Durability| durability == Durability::Replicated;
+    let expected = "\"async\", as cluster.replicas is 0 and no replica could confirm a write";
+    if config.cluster.replicas > 0 {
+        return Ok(());
+    }
+    if wanted(config.gateway.durability) {
+        return Err(page.wrong("gateway.durability", &raw.gateway.durability, expected));
+    }
+    let users = config.gateway.users.iter().zip(&raw.gateway.users);
+    match users.into_iter().find(|(user, _)| user.durability.is_some_and(wanted)) {
+        Some((_, raw)) => Err(page.wrong("gateway.users.durability", &raw.durability, expected)),
+        None => Ok(()),
+    }
 }
 
 /// The file, to find lines in.
@@ -221,6 +243,13 @@ fn gateway(page: &Page<'_>, raw: &RawGateway) -> Result<Gateway, ConfigError> {
         listen: listen(page, "gateway.listen", &raw.listen, default.listen)?,
         threads: threads(page, &raw.threads)?,
         hold: page.millis("gateway.hold", &raw.hold, Millis(0)..=Millis(600_000), default.hold)?,
+        durability: page.word("gateway.durability", &raw.durability, &DURABILITIES, default.durability)?,
+        durability_wait: page.millis(
+            "gateway.durability-wait",
+            &raw.durability_wait,
+            Millis(1)..=Millis(600_000),
+            default.durability_wait,
+        )?,
         max_clients: page.integer(
             "gateway.max-clients",
             &raw.max_clients,
@@ -280,7 +309,14 @@ fn users(page: &Page<'_>, raw: &[RawUser]) -> Result<Vec<User>, ConfigError> {
         } else {
             None
         };
-        users.push(User { name, password_file, node });
+        let durability = match &raw.durability {
+            None => None,
+            written => {
+                let key = "gateway.users.durability";
+                Some(page.word(key, written, &DURABILITIES, Durability::default())?)
+            }
+        };
+        users.push(User { name, password_file, node, durability });
     }
     Ok(users)
 }

@@ -60,6 +60,10 @@ pub struct Gateway {
     pub threads: Threads,
     /// How long a request may wait for its shard to come back.
     pub hold: Millis,
+    /// What a write's reply waits for.
+    pub durability: Durability,
+    /// How long it waits for a replica.
+    pub durability_wait: Millis,
     /// Most client connections at a time.
     pub max_clients: u32,
     /// Most connections to nodes that belong to one client each at a time.
@@ -98,6 +102,20 @@ pub struct User {
     /// Whom of the nodes' users their requests come from; `None`: `default`.
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub node: Option<NodeUser>,
+    /// What the replies of its writes wait for; `None`: as `gateway.durability` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+/// What a write's reply waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The primary.
+    #[default]
+    Async,
+    /// A replica too.
+    Replicated,
 }
 
 /// A user of the nodes.
@@ -290,6 +308,8 @@ impl Default for Gateway {
             listen: loopback(7010),
             threads: Threads::Auto,
             hold: Millis(10_000),
+            durability: Durability::Async,
+            durability_wait: Millis(1_000),
             max_clients: 10_000,
             max_private: 10_000,
             auth: Auth::Auto,

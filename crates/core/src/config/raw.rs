@@ -40,6 +40,8 @@ pub(super) struct RawGateway {
     pub(super) listen: Written,
     pub(super) threads: Written,
     pub(super) hold: Written,
+    pub(super) durability: Written,
+    pub(super) durability_wait: Written,
     pub(super) max_clients: Written,
     pub(super) max_private: Written,
     pub(super) auth: Written,
@@ -65,6 +67,7 @@ pub(super) struct RawUser {
     pub(super) password_file: Written,
     pub(super) user: Written,
     pub(super) user_password_file: Written,
+    pub(super) durability: Written,
 }
 
 /// `[web]`

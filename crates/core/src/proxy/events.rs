@@ -18,6 +18,7 @@ impl Proxy {
         self.add(Metric::ClientsTotal, 1);
         let id = self.sessions.insert(Session::new(number, peer, local, known, self.now.steady));
         self.join_trunk(id, self.base[0]);
+        self.set_durability(id, b"default");
         id
     }
 
@@ -177,7 +178,7 @@ impl Proxy {
         match pipe.purpose {
             Purpose::Lane { tenant } => self.stream_wrote(id, tenant, bytes),
             Purpose::Private { .. } => self.let_go(id),
-            Purpose::Shared | Purpose::Retiring | Purpose::Idle | Purpose::Hub(_) => {}
+            Purpose::Shared | Purpose::Confirmer | Purpose::Retiring | Purpose::Idle | Purpose::Hub(_) => {}
         }
         more
     }
@@ -203,6 +204,7 @@ impl Proxy {
             }
         }
         self.tell_commands();
+        self.start_rounds();
     }
 
     /// Whether something could go on at once: the shell must not sleep.
@@ -252,13 +254,15 @@ impl Proxy {
         self.end_pause();
         self.tick_pubsub();
         self.wait_tick();
+        self.confirmer_tick();
         self.watch_tick();
         self.tracking_tick();
     }
 
     /// When `tick` is due at the latest, in microseconds.
     pub fn next_tick(&self) -> u64 {
-        let often = self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty();
+        let often =
+            self.stalled > 0 || self.stream_waits() || !self.watch_waiters.is_empty() || self.withheld() > 0;
         let idle = self.now.steady + if often { 20_000 } else { 100_000 };
         let waits = self.waits.next_due(self.now.steady);
         let pause = self.pause.map(|pause| pause.until);

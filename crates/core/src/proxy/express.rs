@@ -5,8 +5,9 @@
 //! is the least bit unusual is left to it. The gain is that session, trunk and pipe are looked up once for many
 //! requests (`benches/instructions.txt`: GET at pipeline 16 from 1633 instructions to 1030).
 
+use super::durable::Piece;
 use super::forward::full;
-use super::pipe::{Ticket, Work};
+use super::pipe::{Resend, Ticket, Work};
 use super::session::{End, Known, MAX_STASH, Session};
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, Keys, Lookup, Treat, arity_ok, lookup};
@@ -70,7 +71,19 @@ impl Proxy {
 
     /// Hands on the usual replies at the start of `data`; returns how many bytes are done with.
     pub(super) fn express_replies(&mut self, id: PipeId, data: &[u8]) -> usize {
-        let Proxy { sessions, pipes, park, pool, dirty_clients, now, counts, latency, .. } = self;
+        let Proxy {
+            sessions,
+            pipes,
+            park,
+            pool,
+            dirty_clients,
+            now,
+            counts,
+            latency,
+            confirmers,
+            rounds,
+            ..
+        } = self;
         let Some(pipe) = pipes.get_mut(id) else { return 0 };
         if park.len() > 0
             || pipe.midway
@@ -91,9 +104,24 @@ impl Proxy {
             if session.stop.is_some() || session.stashed() + len > MAX_STASH {
                 break;
             }
+            let withheld = ticket.resend == Resend::Never && session.is_durable();
+            if withheld {
+                let Some(confirmer) = confirmers.get_mut(pipe.confirmer) else { break };
+                if !confirmer.speaks_for(born) {
+                    break;
+                }
+                confirmer.hold(ticket, &rest[..len], Piece::Whole, id, now.steady);
+                if confirmer.queue() {
+                    rounds.push(pipe.confirmer);
+                }
+            }
             answered += ticket.len as usize;
             pipe.tickets.pop_front();
             session.first_sent -= 1;
+            at += len;
+            if withheld {
+                continue;
+            }
             session.take(seq, &rest[..len], End::Yes, pool);
             if !std::mem::replace(&mut session.dirty, true) {
                 dirty_clients.push(client);
@@ -103,7 +131,6 @@ impl Proxy {
             }
             latency[last.1] += 1;
             counts[Metric::Requests as usize] += 1;
-            at += len;
         }
         pipe.out.release(answered, pool);
         at

@@ -6,6 +6,7 @@
 
 use super::forward::Admit;
 use super::pipe::{Pipe, Purpose, State};
+use super::session::Session;
 use super::trunk::TrunkId;
 use super::{Output, PipeId, Proxy, SessionId};
 use crate::command::{Command, Fold, Scope};
@@ -65,6 +66,8 @@ impl Proxy {
     }
 
     fn members(&self, trunk: TrunkId) -> Vec<SessionId> {
-        self.sessions.iter().filter(|(_, session)| session.trunk == trunk).map(|(id, _)| id).collect()
+        let login = self.login_of(trunk);
+        let is_theirs = |session: &Session| session.trunk == trunk || self.login_of(session.trunk) == login;
+        self.sessions.iter().filter(|(_, session)| is_theirs(session)).map(|(id, _)| id).collect()
     }
 }

@@ -20,6 +20,7 @@ mod arena;
 mod blocking;
 mod buffer;
 mod deliver;
+mod durable;
 mod errand;
 mod events;
 mod every;
@@ -65,6 +66,8 @@ use arena::{Arena, Id};
 use blocking::{Losses, Waits};
 pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
+pub use durable::Durability;
+use durable::{Confirmer, ConfirmerId};
 use merge::Merge;
 use monitor::Monitors;
 use order::Strays;
@@ -99,6 +102,10 @@ pub struct Settings {
     pub client_password: Option<String>,
     /// Names that clients may log in with, besides `default` and the nodes' own users.
     pub users: Vec<NamedUser>,
+    /// When the replies of writes are handed on, where a user has nothing else.
+    pub durability: Durability,
+    /// How long such a reply may wait for a replica, in microseconds.
+    pub durability_wait: u64,
     /// How long a request may wait for its shard, in microseconds.
     pub hold: u64,
     /// Most bytes of held requests.
@@ -128,6 +135,8 @@ impl Default for Settings {
             node_password: None,
             client_password: None,
             users: Vec::new(),
+            durability: Durability::Async,
+            durability_wait: 1_000_000,
             hold: 10_000_000,
             hold_bytes: 64 * 1024 * 1024,
             collect: 64 * 1024 * 1024,
@@ -151,6 +160,8 @@ pub struct NamedUser {
     pub password: String,
     /// Whom its requests come from at the nodes; `None`: the gateway's own user.
     pub login: Option<Login>,
+    /// When the replies of its writes are handed on, if otherwise than the others'.
+    pub durability: Option<Durability>,
 }
 
 impl std::fmt::Debug for NamedUser {
@@ -246,6 +257,9 @@ pub struct Proxy {
     paused: Vec<SessionId>,
     waits: Waits,
     losses: Losses,
+    confirmers: Arena<Confirmer>,
+    /// Those with something to ask at the end of the turn.
+    rounds: Vec<ConfirmerId>,
     /// Clients whose WATCH waits for its node.
     watch_waiters: Vec<SessionId>,
     /// Clients that are tracked.
@@ -306,6 +320,8 @@ impl Proxy {
             paused: Vec::new(),
             waits: Waits::default(),
             losses: Losses::default(),
+            confirmers: Arena::default(),
+            rounds: Vec::new(),
             watch_waiters: Vec::new(),
             trackers: Vec::new(),
             queued: 0,
@@ -340,6 +356,7 @@ impl Proxy {
     pub fn counts(&self) -> [u64; COUNT] {
         let mut counts = self.counts;
         counts[Metric::Clients as usize] = self.sessions.len() as u64;
+        counts[Metric::Withheld as usize] = self.withheld() as u64;
         counts[Metric::Blocked as usize] = self.waits.count as u64;
         counts[Metric::Upstreams as usize] = self.pipes.len() as u64;
         counts[Metric::InFlight as usize] =

@@ -164,6 +164,8 @@ pub(crate) enum Purpose {
     Lane { tenant: SessionId },
     /// Lent to one client, for what a server keeps for one connection alone.
     Private { tenant: SessionId },
+    /// Asks whether replicas have what was written: see `durable`.
+    Confirmer,
     /// Subscriptions and their messages.
     Hub(HubId),
     /// Was lent, and waits for the next.
@@ -177,7 +179,9 @@ impl Purpose {
     pub(crate) fn is_lent(self) -> bool {
         match self {
             Purpose::Lane { .. } | Purpose::Private { .. } => true,
-            Purpose::Shared | Purpose::Hub(_) | Purpose::Idle | Purpose::Retiring => false,
+            Purpose::Shared | Purpose::Confirmer | Purpose::Hub(_) | Purpose::Idle | Purpose::Retiring => {
+                false
+            }
         }
     }
 }
@@ -208,6 +212,8 @@ pub struct Pipe {
     pub(crate) number: Option<u64>,
     /// Whether it counts among the private connections that are being opened.
     pub(crate) opening: bool,
+    /// Who has the writes on it confirmed, where that is wanted.
+    pub(crate) confirmer: super::durable::ConfirmerId,
     pub(crate) out: Queue,
     pub(crate) tickets: VecDeque<Ticket>,
     /// Bytes of a reply that cannot be passed on yet.
@@ -240,6 +246,7 @@ impl Pipe {
             state: State::Connecting,
             number: None,
             opening: false,
+            confirmer: super::durable::ConfirmerId::NONE,
             out: Queue::default(),
             tickets: VecDeque::new(),
             inbox: Vec::new(),

@@ -146,6 +146,9 @@ impl Proxy {
         if pipe.purpose == Purpose::Shared && self.primaries.contains(&pipe.addr) {
             self.losses.note_node(&self.topology, pipe.addr, self.now.steady);
         }
+        if pipe.purpose == Purpose::Confirmer {
+            self.confirmer_lost(pipe.confirmer);
+        }
         if pipe.purpose == Purpose::Idle {
             self.idle.retain(|idle| *idle != id);
         }

@@ -1,7 +1,8 @@
 //! From a node's bytes to replies, each to whoever asked: first in, first out.
 
 use super::blocking::Step;
-use super::pipe::{Pipe, Purpose, Ticket, Work};
+use super::durable::Piece;
+use super::pipe::{Pipe, Purpose, Resend, Ticket, Work};
 use super::pubsub::Pubsub;
 use super::redirect::{Verdict, judge};
 use super::{PipeId, Proxy};
@@ -136,7 +137,15 @@ impl Proxy {
             | Work::Block(_)
             | Work::Watch
             | Work::Hub(_)
-            | Work::Wait(Step::Data | Step::Mark | Step::Copies(_) | Step::Unblocked)
+            | Work::Wait(
+                Step::Data
+                | Step::Mark
+                | Step::Copies(_)
+                | Step::Unblocked
+                | Step::RoundMark
+                | Step::Round
+                | Step::Lineage,
+            )
             | Work::Inquiry(_) => false,
         }
     }
@@ -176,6 +185,12 @@ impl Proxy {
         self.note_back(&ticket);
         if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. }) {
             self.fail_overtaken(&ticket);
+        }
+        if ticket.resend == Resend::Never && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
+            let piece = if midway { Piece::Last } else { Piece::Whole };
+            if self.withholds(&ticket, reply, piece) {
+                return self.withhold((id, node), &ticket, reply, piece);
+            }
         }
         match ticket.work {
             Work::Whole if midway => {

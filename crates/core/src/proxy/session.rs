@@ -3,6 +3,7 @@
 use super::PipeId;
 use super::blocking::Waiting;
 use super::buffer::{Pool, Queue};
+use super::durable::Durability;
 use super::inquiry::Inquiry;
 use super::mute::Mute;
 use super::pubsub::Subscriptions;
@@ -89,6 +90,8 @@ pub struct Session {
     /// Which groups of slots it wrote to, and since when: see `blocking::confirm`.
     pub(crate) wrote: u64,
     pub(crate) wrote_since: u64,
+    /// What the replies of its writes wait for.
+    pub(crate) durability: Durability,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -207,6 +210,7 @@ impl Session {
             ended: false,
             wrote: 0,
             wrote_since: 0,
+            durability: Durability::Async,
             next: 0,
             head: 0,
             out: Queue::default(),

@@ -12,6 +12,7 @@
 //!    └───────────────── all that was sent is kept
 //! ```
 
+use super::durable::Piece;
 use super::pipe::{Resend, Ticket, Work};
 use super::redirect::{Verdict, judge};
 use super::session::{End, Known, Stop};
@@ -277,7 +278,16 @@ impl Proxy {
         } else if error {
             self.deliver_whole(ticket, reply);
         } else {
-            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+            let piece = if midway { Piece::Last } else { Piece::Whole };
+            match addr {
+                Some(addr) if self.withholds(ticket, reply, piece) => {
+                    let ticket = Ticket { work: Work::Whole, ..*ticket };
+                    self.withhold((lane, addr), &ticket, reply, piece);
+                }
+                Some(_) | None => {
+                    self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+                }
+            }
         }
         if whole && !nonsense {
             self.end_stream(ticket.session);

@@ -113,6 +113,7 @@ impl Proxy {
                 }
             }
             Purpose::Shared
+            | Purpose::Confirmer
             | Purpose::Retiring
             | Purpose::Hub(_)
             | Purpose::Private { .. }
@@ -168,9 +169,14 @@ impl Proxy {
         if let Some(pipe) = self.pipes.get_mut(id) {
             pipe.number = hello.number;
             self.waits.opening -= usize::from(std::mem::take(&mut pipe.opening));
+            if pipe.purpose == Purpose::Confirmer {
+                let confirmer = pipe.confirmer;
+                self.confirmer_greeted(confirmer);
+            }
         }
         self.let_go(id);
         self.links.remove(&addr);
+        self.hub_greeted(id);
     }
 
     /// Marks a pipe as having something to write or to be looked at.
@@ -219,6 +225,7 @@ impl Proxy {
         for trunk in self.trunks_in_use() {
             self.connect_all(trunk);
         }
+        self.arrange_confirmers();
     }
 
     /// Connects a trunk to every primary ahead of the first request. A user's connections are as good as a client's own: one
@@ -359,7 +366,7 @@ impl Hello {
         while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
             match text(key) {
                 Some(b"version") => {
-                    hello.version = text(value).and_then(|text| String::from_utf8(text.to_vec()).ok())
+                    hello.version = text(value).and_then(|text| String::from_utf8(text.to_vec()).ok());
                 }
                 Some(b"id") => hello.number = integer(value).and_then(|number| u64::try_from(number).ok()),
                 Some(_) | None => {}

@@ -256,6 +256,15 @@ pub enum ErrorReply<'a> {
     TooManyWait {
         limit: usize,
     },
+    /// A write is on its primary only: no replica confirmed it in time.
+    Unreplicated {
+        node: &'a str,
+        waited_ms: u64,
+    },
+    /// A write was executed by a primary that is lost, or is none any more, before a replica confirmed it.
+    LostUnreplicated {
+        node: &'a str,
+    },
     /// A wait that was ended by CLIENT UNBLOCK … ERROR.
     Unblocked,
     /// CLIENT UNBLOCK with a reason that there is not.
@@ -459,6 +468,17 @@ impl ErrorReply<'_> {
             ErrorReply::BadMerge { node } => {
                 write!(out, "ERR evenkeel: {node} gave an answer that cannot be merged with the others'")
             }
+            ErrorReply::Unreplicated { node, waited_ms } => write!(
+                out,
+                "UNREPLICATED this was applied on {node} only: no replica confirmed it within {:.1} s; it is lost if \
+                 that node is",
+                waited_ms as f64 / 1000.0
+            ),
+            ErrorReply::LostUnreplicated { node } => write!(
+                out,
+                "UNCERTAIN {node} applied this and was lost, or replaced, before a replica confirmed it: it may or \
+                 may not have been kept; read before you repeat it"
+            ),
             ErrorReply::TooManyWait { limit } => write!(
                 out,
                 "ERR evenkeel: {limit} clients have a connection of their own already, as many as gateway.max-private \

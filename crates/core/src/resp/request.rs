@@ -80,7 +80,7 @@ pub struct RequestReader {
 impl RequestReader {
     /// Whether it is at the start of a request.
     #[inline]
-    pub(crate) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(self) -> bool {
         self.at == 0
     }
 

@@ -69,7 +69,7 @@ fn brace(key: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let mut words = key.chunks_exact(8);
     let has = |word: &[u8]| {
-        let word = word.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word)) ^ ONES * b'{' as u64;
+        let word = word.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word)) ^ (ONES * u64::from(b'{'));
         word.wrapping_sub(ONES) & !word & ONES << 7 != 0
     };
     if words.any(has) || words.remainder().contains(&b'{') {

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use evenkeel_control::engine::Lifetime;
 use evenkeel_control::home::Home;
 use evenkeel_control::server::Server;
-use evenkeel_gateway::{Gateway, Offer, Predecessor, Settings};
+use evenkeel_gateway::{Durability, Gateway, Offer, Predecessor, Settings};
 
 use super::Outcome;
-use crate::cli::{Role, RunArgs};
+use crate::cli::{Role, RunArgs, WritesWaitFor};
 use crate::run::{self, Parts, Service};
 use crate::say::{complain, say};
 use crate::secret::secret;
@@ -33,6 +33,10 @@ fn gateway(args: &RunArgs) -> Outcome {
     settings.workers = args.threads.into();
     settings.client_password = args.password_file.as_deref().map(secret).transpose()?;
     settings.node_password = args.node_password_file.as_deref().map(secret).transpose()?;
+    settings.durability = match args.durability {
+        None | Some(WritesWaitFor::Async) => Durability::Async,
+        Some(WritesWaitFor::Replicated) => Durability::Replicated,
+    };
     let doors = [Some(listen), settings.tls.as_ref().map(|tls| tls.listen)];
     if settings.client_password.is_none()
         && let Some(open) = doors.into_iter().flatten().find(|addr| !addr.ip().is_loopback())
@@ -97,6 +101,7 @@ fn cluster(args: &RunArgs, parts: Parts) -> Outcome {
         ("--node-password-file", args.node_password_file.is_some()),
         ("--handover", args.handover.is_some()),
         ("--threads", args.threads != 0),
+        ("--durability", args.durability.is_some()),
     ];
     refuse(&gateway_only, "gateway")?;
     let config = run::config(args.config.as_deref())?;

@@ -195,7 +195,7 @@ const checks = {
     for (const i of numbers(200)) r.publish('more', i);
     await until(() => heard.length === 203);
     same(heard.slice(3), numbers(200).map((i) => `more ${i}`));
-    same([await subscriber.unsubscribe('news'), await subscriber.punsubscribe()], [2, 1]);
+    same([await subscriber.unsubscribe('news'), await subscriber.punsubscribe('n?ws')], [2, 1]);
     same(await r.publish('news', 'nobody'), 0);
     subscriber.disconnect();
   },

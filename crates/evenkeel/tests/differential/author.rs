@@ -25,7 +25,7 @@ const WAKES: [(&str, &str); 8] = [
     ("brpoplpush KEY dest 0", "rpush KEY one"),
     ("bzpopmin KEY 0", "zadd KEY 2 two 1 one"),
     ("bzmpop 0 1 KEY max", "zadd KEY 2 two 1 one"),
-    ("xread block 0 streams KEY $", "xadd KEY 7-7 field value"),
+    ("xread block 0 streams KEY 0", "xadd KEY 7-7 field value"),
 ];
 
 impl Author {

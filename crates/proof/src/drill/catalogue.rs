@@ -49,7 +49,7 @@ pub(crate) enum Entrance {
 }
 
 /// All drills, in the order in which `--all` runs them.
-pub(crate) const ALL: [&Drill; 17] = [
+pub(crate) const ALL: [&Drill; 18] = [
     &case::primary_killed::DRILL,
     &case::primary_hung::DRILL,
     &case::replica_killed::DRILL,
@@ -63,6 +63,7 @@ pub(crate) const ALL: [&Drill; 17] = [
     &case::reshard_under_load::DRILL,
     &case::gateway_killed::DRILL,
     &case::gateway_drained::DRILL,
+    &case::gateway_replaced::DRILL,
     &case::memory_full::DRILL,
     &case::disk_full::DRILL,
     &case::partition::DRILL,

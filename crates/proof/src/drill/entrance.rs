@@ -66,7 +66,19 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Starts a gateway on an address.
+    /// Starts a process that takes over from the first gateway, and waits until the old one has ended by itself.
+    pub(crate) async fn replace(&mut self) -> Result<SocketAddr, DrillError> {
+        let none = || DrillError::NotReady("there is no gateway".to_owned());
+        let addr = self.gateways.first().map(|gateway| gateway.addr).ok_or_else(none)?;
+        let new = self.spawn(addr)?;
+        let gateway = self.gateways.first_mut().ok_or_else(none)?;
+        let mut old = std::mem::replace(&mut gateway.child, new);
+        let slow = |_| DrillError::Vain(format!("the old gateway did not end within {} s", READY.as_secs()));
+        timeout(READY, old.wait()).await.map_err(slow)?.map_err(DrillError::system("wait"))?;
+        Ok(addr)
+    }
+
+    /// Starts a gateway on an address; where one listens already, it takes over from that.
     pub(crate) fn spawn(&self, addr: SocketAddr) -> Result<Child, DrillError> {
         let mut command: Command = child(&self.program, &self.place.join("gateway.log"))?;
         command.arg(&self.program).args([
@@ -79,6 +91,7 @@ impl Pair {
             &addr.to_string(),
         ]);
         command.args(["--seeds", &self.seeds, "--node-password-file"]).arg(self.place.join("password"));
+        command.arg("--handover").arg(self.place.join(format!("{}.sock", addr.port())));
         command.spawn().map_err(DrillError::system("start a gateway"))
     }
 }

@@ -24,6 +24,8 @@ use crate::load::{LoadHandle, Verdict};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a load that was given up may take to remove its keys.
 const REMOVAL: Duration = Duration::from_secs(15);
+/// Pause between two glances at what control wrote down.
+const GLANCE: Duration = Duration::from_millis(20);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -290,6 +292,12 @@ impl Scene {
         Ok(gateway.addr.to_string())
     }
 
+    /// Gives the first of the two gateways a new process; its address.
+    pub(crate) async fn replace_gateway(&mut self) -> Result<String, DrillError> {
+        let none = || DrillError::Unable("this drill has no gateways of its own".to_owned());
+        self.pair.as_mut().ok_or_else(none)?.replace().await.map(|addr| addr.to_string())
+    }
+
     /// The network in which the load has to be, where that is not the machine's own.
     pub(crate) fn network(&self) -> Option<PathBuf> {
         match &self.ground {
@@ -344,10 +352,16 @@ impl Scene {
                 now.is_some_and(|now| now.pid.is_some() && now.pid != old.pid)
             })
         };
-        let healed = self.wait("all is as before", within, |status| {
-            status.at_ms >= since && is_whole(status) && replaced(status)
-        });
-        healed.await.ok().map(|status| status.at_ms)
+        let begun = Instant::now();
+        while begun.elapsed() < within {
+            let noted = self.deployment().ok().and_then(Deployment::noted);
+            let healed = noted.filter(|status| status.at_ms >= since && is_whole(status) && replaced(status));
+            if let Some(status) = healed {
+                return Some(status.at_ms);
+            }
+            sleep(GLANCE).await;
+        }
+        None
     }
 
     /// Stops the load and says what it saw.

@@ -129,7 +129,9 @@ impl Proxy {
         }
         let (groups, since) = (session.wrote, session.wrote_since);
         let timeout = parse_i64(args.get(args.len() - 1)).and_then(|millis| u64::try_from(millis).ok());
-        let deadline = timeout.filter(|millis| *millis > 0).map(|millis| now.saturating_add(millis * 1000));
+        let deadline = timeout
+            .filter(|millis| *millis > 0)
+            .map(|millis| now.saturating_add(millis.saturating_mul(1000)));
         let confirm = Confirm {
             seq: session.admit(),
             kind: if command.name == "waitaof" { Kind::WaitAof } else { Kind::Wait },

@@ -17,11 +17,10 @@ mod confirm;
 mod patience;
 mod unblock;
 
-pub(super) use confirm::Losses;
-#[cfg(test)]
-pub(super) use confirm::mark;
+pub(super) use confirm::{Losses, mark};
 pub use unblock::{Reason, Unblocked};
 
+use super::durable::Piece;
 use super::forward::{Admit, resend};
 use super::pipe::{ASKING, Purpose, Resend, Ticket, Work};
 use super::redirect::{Asking, Verdict, judge};
@@ -88,6 +87,11 @@ pub(crate) enum Step {
     Copies(u16),
     /// Whether a client was unblocked.
     Unblocked,
+    /// What brings a confirmer up to the newest write, and how many replicas have that (see `durable`).
+    RoundMark,
+    Round,
+    /// Whose replication stream a confirmer's server follows.
+    Lineage,
 }
 
 /// The waits of one worker.
@@ -298,12 +302,26 @@ impl Proxy {
             Step::Mark => self.marked(ticket.session, reply),
             Step::Copies(leg) => self.copies_counted(pipe, ticket.session, leg, reply),
             Step::Unblocked => self.deliver_whole(ticket, reply),
+            Step::RoundMark | Step::Round => self.round_came(pipe, step, reply),
+            Step::Lineage => self.lineage_told(pipe, reply),
         }
     }
 
     fn data_came(&mut self, pipe: PipeId, ticket: &Ticket, reply: &[u8], midway: bool) {
         let (id, now) = (ticket.session, self.now.steady);
         let addr = self.pipes.get(pipe).map(|pipe| pipe.addr);
+        let piece = if midway { Piece::Last } else { Piece::Whole };
+        let nothing = reply == none(Proto::Two) || reply == none(Proto::Three);
+        if let Some(addr) = addr
+            && !nothing
+            && self.withholds(ticket, reply, piece)
+        {
+            let ticket = Ticket { work: Work::Whole, born: now, ..*ticket };
+            self.withhold((pipe, addr), &ticket, reply, piece);
+            self.give_back(pipe);
+            self.leave_off(id);
+            return;
+        }
         self.give_back(pipe);
         let Some(wait) = self.sessions.get_mut(id).and_then(Session::data_wait) else { return };
         let error = !midway && reply.first() == Some(&b'-');
@@ -332,7 +350,7 @@ impl Proxy {
     pub(super) fn wait_lost(&mut self, ticket: &Ticket, step: Step, sent: bool, node: &str) {
         let (id, now) = (ticket.session, self.now.steady);
         match step {
-            Step::Newest(_) | Step::Mark => {}
+            Step::Newest(_) | Step::Mark | Step::RoundMark | Step::Round | Step::Lineage => {}
             Step::Copies(leg) => self.copies_counted(PipeId::NONE, id, leg, b":0\r\n"),
             Step::Unblocked => self.deliver_whole(ticket, b":0\r\n"),
             Step::Data => {
@@ -358,23 +376,26 @@ impl Proxy {
     /// The wait is over, and this is its reply. How long it was is nobody's latency.
     fn end_wait(&mut self, id: SessionId, reply: &[u8]) {
         let now = self.now.steady;
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let seq = match session.take_waiting() {
-            Some(Waiting::Data(wait)) => wait.seq,
-            Some(Waiting::Copies(confirm)) => confirm.seq,
-            None => return,
-        };
-        self.waits.count -= 1;
+        let Some(seq) = self.leave_off(id) else { return };
         if reply.first() == Some(&b'-') {
             self.add(Metric::Errors, 1);
         }
         self.deliver(id, seq, now, reply, End::Yes);
-        if self.draining
-            && let Some(session) = self.sessions.get_mut(id)
-        {
+    }
+
+    /// The wait is over; returns which request it was.
+    fn leave_off(&mut self, id: SessionId) -> Option<u32> {
+        let session = self.sessions.get_mut(id)?;
+        let seq = match session.take_waiting()? {
+            Waiting::Data(wait) => wait.seq,
+            Waiting::Copies(confirm) => confirm.seq,
+        };
+        self.waits.count -= 1;
+        if self.draining {
             session.stop = Some(Stop::Closing);
         }
         self.lift(id);
+        Some(seq)
     }
 
     /// Looks after waits as time passes.

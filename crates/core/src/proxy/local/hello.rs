@@ -88,6 +88,7 @@ impl Proxy {
             let user = if user == b"default" { b"".as_slice() } else { user };
             session.about.get_or_insert_default().user = user.to_vec();
         }
+        self.set_durability(id, user);
         let trunk = self.trunk_for(id, proto, login.as_ref());
         if trunk != old {
             self.join_trunk(id, trunk);

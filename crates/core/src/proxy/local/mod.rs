@@ -141,6 +141,7 @@ impl Proxy {
             self.end_transaction(id);
             self.end_tracking(id);
             self.join_trunk(id, self.base[0]);
+            self.set_durability(id, b"default");
         }
         admit
     }

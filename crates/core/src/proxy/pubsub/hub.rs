@@ -28,6 +28,9 @@ pub(crate) struct Hub {
     addr: SocketAddr,
     trunk: TrunkId,
     pipe: Option<PipeId>,
+    /// Whether the node has let it in: nothing is asked before, so that a node that is gone costs little however many
+    /// topics there are.
+    is_greeted: bool,
     /// Topics that have to do with it.
     places: usize,
     /// When the last of them was gone, in microseconds.
@@ -62,7 +65,14 @@ impl Proxy {
         let found = self.pubsub.hubs.iter().find(|(_, hub)| hub.addr == addr && hub.trunk == trunk);
         let id = match found {
             Some((id, _)) => id,
-            None => self.pubsub.hubs.insert(Hub { addr, trunk, pipe: None, places: 0, idle: 0 }),
+            None => self.pubsub.hubs.insert(Hub {
+                addr,
+                trunk,
+                pipe: None,
+                is_greeted: false,
+                places: 0,
+                idle: 0,
+            }),
         };
         if let Some(hub) = self.pubsub.hubs.get_mut(id) {
             hub.places += 1;
@@ -84,11 +94,11 @@ impl Proxy {
         self.pubsub.hubs.get(hub).map_or(nowhere, |hub| hub.addr)
     }
 
-    /// A hub's connection; connects where there is none and the last failure is long enough ago.
+    /// A hub's connection once it is there; connects where there is none and the last failure is long enough ago.
     pub(super) fn pipe_of_hub(&mut self, id: HubId) -> Option<PipeId> {
         let hub = self.pubsub.hubs.get(id)?;
         if hub.pipe.is_some() {
-            return hub.pipe;
+            return hub.pipe.filter(|_| hub.is_greeted);
         }
         let (addr, trunk) = (hub.addr, hub.trunk);
         if let Some(link) = self.links.get(&addr)
@@ -101,13 +111,22 @@ impl Proxy {
         if let Some(hub) = self.pubsub.hubs.get_mut(id) {
             hub.pipe = Some(pipe);
         }
-        Some(pipe)
+        None
+    }
+
+    /// A node has let a connection in: if it is a hub's, it is asked for everything that is wanted there.
+    pub(in crate::proxy) fn hub_greeted(&mut self, id: PipeId) {
+        let Some(Purpose::Hub(hub)) = self.pipes.get(id).map(|pipe| pipe.purpose) else { return };
+        if let Some(hub) = self.pubsub.hubs.get_mut(hub) {
+            hub.is_greeted = true;
+        }
+        self.settle_topics();
     }
 
     /// A hub's connection was refused or lost: its topics are subscribed again where they are at home now.
     pub(in crate::proxy) fn hub_lost(&mut self, id: HubId) {
         let Some(hub) = self.pubsub.hubs.get_mut(id) else { return };
-        hub.pipe = None;
+        (hub.pipe, hub.is_greeted) = (None, false);
         let mut given_up = Vec::new();
         let mut gaps = 0;
         for (topic_id, topic) in self.pubsub.topics.iter_mut_with_ids() {
@@ -124,16 +143,25 @@ impl Proxy {
         self.pubsub.look_again(self.now.steady);
     }
 
-    /// Looks at every topic: after a new map, a lost hub, or a refusal for the moment.
+    /// Looks at every topic: after a new map, when a hub is there, or after a refusal for the moment.
     pub(in crate::proxy) fn settle_topics(&mut self) {
-        self.pubsub.due = None;
+        (self.pubsub.due, self.pubsub.refused) = (None, false);
         self.pubsub.topics.ids().into_iter().for_each(|topic| self.settle_topic(topic));
     }
 
     /// Time passed.
     pub(in crate::proxy) fn tick_pubsub(&mut self) {
         if self.pubsub.due.is_some_and(|due| due <= self.now.steady) {
-            self.settle_topics();
+            self.pubsub.due = None;
+            let apart = |hub: &Hub| hub.pipe.is_none() && hub.places > 0;
+            let apart: Vec<HubId> =
+                self.pubsub.hubs.iter().filter(|(_, hub)| apart(hub)).map(|(id, _)| id).collect();
+            for hub in apart {
+                let _ = self.pipe_of_hub(hub); // its topics come when it is greeted
+            }
+            if self.pubsub.refused {
+                self.settle_topics();
+            }
         }
         self.give_up_pending();
     }
@@ -151,13 +179,14 @@ impl Proxy {
                 self.see_whether_it_lives(pipe);
             }
         }
-        let (pubsub, unused) =
-            (&mut self.pubsub, |circle: &Circle| circle.names.iter().all(|names| names.is_empty()));
-        let needed = |circle: &Circle| pubsub.hubs.iter().any(|(_, hub)| hub.trunk == circle.trunk);
-        let (gone, kept) = std::mem::take(&mut pubsub.circles)
-            .into_iter()
-            .partition::<Vec<_>, _>(|circle| unused(circle) && !needed(circle));
-        pubsub.circles = kept;
+        let hubs = &self.pubsub.hubs;
+        let in_use = |circle: &Circle| {
+            circle.names.iter().any(|names| !names.is_empty())
+                || hubs.iter().any(|(_, hub)| hub.trunk == circle.trunk)
+        };
+        let (kept, gone): (Vec<Circle>, Vec<Circle>) =
+            std::mem::take(&mut self.pubsub.circles).into_iter().partition(in_use);
+        self.pubsub.circles = kept;
         gone.into_iter().for_each(|circle| self.leave_trunk(circle.trunk));
     }
 
@@ -180,6 +209,7 @@ impl Proxy {
             place.at = At::Nowhere;
         }
         self.learn();
+        self.pubsub.refused = true;
         self.pubsub.look_again(self.now.steady + LOOK_AGAIN);
     }
 }

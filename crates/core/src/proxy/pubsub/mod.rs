@@ -49,8 +49,10 @@ pub(super) struct Pubsub {
     /// Clients whose command waits for what nodes say, the command's place among their requests, and since when: in
     /// the order of time. Those that wait no longer are taken out when they are the first.
     pending: VecDeque<(SessionId, u32, u64)>,
-    /// When the topics have to be looked at again because one of them is not where it should be, in microseconds.
+    /// When hubs and topics have to be looked at again because one of them is not where it should be, in microseconds.
     due: Option<u64>,
+    /// Whether then the topics themselves have to be asked for again, and not only hubs to be connected.
+    refused: bool,
 }
 
 /// The topics of all clients that are logged in as one user: the nodes decide what that user may hear, so others must

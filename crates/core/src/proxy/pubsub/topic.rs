@@ -151,6 +151,7 @@ impl Proxy {
             let nodes = self.nodes_of(reach);
             if nodes.is_empty() {
                 self.learn();
+                self.pubsub.refused = true;
                 self.pubsub.look_again(self.now.steady + LOOK_AGAIN);
             }
             let (here, elsewhere): (Vec<Place>, Vec<Place>) =

@@ -23,6 +23,8 @@ use cursor::{Cursor, Stage, cursor_of, fingerprint, mix};
 
 /// Times that one call starts over before the client has to ask again.
 const MAX_RESTARTS: u8 = 3;
+/// How long a walk waits before it starts over once more (microseconds): what changed twice is not settled yet.
+const SETTLING: u64 = 25_000;
 /// Asks which run of a server it is.
 const INFO_SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
 /// Asks for a node's view.
@@ -239,10 +241,16 @@ impl Proxy {
         walk.restarts += 1;
         walk.keys.clear();
         walk.found = 0;
-        if walk.restarts > MAX_RESTARTS {
-            return self.pause_walk(id, Stage::At(0), 0, 0);
+        match walk.restarts {
+            ..=1 => self.step(id, ticket),
+            ..=MAX_RESTARTS => {
+                let frame = walk.request();
+                let slot = self.topology.primaries().first().map_or(0, |(_, lowest)| *lowest);
+                let ticket = Ticket { slot, work: Work::Part { merge: id, part: 0 }, ..ticket };
+                self.hold(ticket, &frame, self.now.steady + SETTLING);
+            }
+            _ => self.pause_walk(id, Stage::At(0), 0, 0),
         }
-        self.step(id, ticket);
     }
 
     /// Answers what was found, with the cursor from which the next call goes on.

@@ -72,10 +72,10 @@ fn what_the_gateway_answers_itself_is_asked_for_first() {
 
 #[test]
 fn clients_of_a_deleted_user_are_closed_and_nobody_else() {
-    play(&format!(
+    play(
         "1 says AUTH alice pw\na2 hears AUTH alice pw\na2 says +OK\n1 hears +OK\n2 says GET bar\na hears GET bar\n\
-         a bars alice\na3 breaks\n1 closed\na says $-1\n2 hears $-1\n2 says GET bar\na hears GET bar\na says $-1\n2 hears $-1"
-    ));
+         a bars alice\na3 breaks\n1 closed\na says $-1\n2 hears $-1\n2 says GET bar\na hears GET bar\na says $-1\n2 hears $-1",
+    );
 }
 
 #[test]
@@ -87,8 +87,9 @@ fn names_of_the_gateways_own() {
                 name: "reports".to_owned(),
                 password: "r".to_owned(),
                 login: Some(Login { user: b"reader".to_vec(), password: b"x".to_vec() }),
+                durability: None,
             },
-            NamedUser { name: "app".to_owned(), password: "a".to_owned(), login: None },
+            NamedUser { name: "app".to_owned(), password: "a".to_owned(), login: None, durability: None },
         ],
         ..Settings::default()
     };

@@ -4,6 +4,7 @@
 //! Whatever a node says before EXEC's reply, nothing was executed until then. So where it refused a command in a way
 //! that is ours to deal with (MOVED, ASK, LOADING …), all of it is asked again, wherever it belongs.
 
+use super::super::durable::Piece;
 use super::super::pipe::{Purpose, Resend, Ticket, Work};
 use super::super::redirect::{Verdict, judge};
 use super::super::session::End;
@@ -91,6 +92,7 @@ impl Proxy {
             false => why_not(reply, &refusal, pipe.addr.ip()),
         };
         let private = matches!(pipe.purpose, Purpose::Private { .. });
+        let addr = pipe.addr;
         if verdict != Verdict::Deliver && !private {
             return self.redirect(id, verdict);
         }
@@ -120,19 +122,34 @@ impl Proxy {
             self.learn();
             self.add(Metric::Redirects, 1);
             self.deliver_nothing(&ticket);
-        } else if midway {
-            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
-        } else if block.goal == Goal::Rehearsal {
+        } else if !midway && block.goal == Goal::Rehearsal {
             self.rehearsed(&ticket, &refusal);
-        } else if reply.starts_with(ABORT) && !reply.starts_with(ABORT_BECAUSE) && !refusal.is_empty() {
+        } else if !midway
+            && reply.starts_with(ABORT)
+            && !reply.starts_with(ABORT_BECAUSE)
+            && !refusal.is_empty()
+        {
             let because = String::from_utf8_lossy(&refusal[1..]);
             self.drop_rest(ticket.session);
             self.deliver_error(&ticket, &ErrorReply::ExecAbortBecause(because.trim_end()));
+        } else {
+            let piece = if midway { Piece::Last } else { Piece::Whole };
+            if self.withholds(&ticket, reply, piece) {
+                return self.withhold((id, addr), &ticket, reply, piece);
+            }
+            self.block_done(&ticket, block, reply, piece);
+        }
+    }
+
+    /// EXEC's reply is to be handed on, or completed.
+    pub(in super::super) fn block_done(&mut self, ticket: &Ticket, block: Block, reply: &[u8], piece: Piece) {
+        if piece == Piece::Last {
+            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
         } else if block.goal == Goal::Parts && reply.starts_with(b"*") && !reply.starts_with(b"*-1") {
             self.begin_rest(ticket.session, ticket.seq, ticket.born, reply);
         } else {
             self.drop_rest(ticket.session);
-            self.deliver_whole(&ticket, reply);
+            self.deliver_whole(ticket, reply);
         }
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod false_alarm;
 pub(crate) mod flapping;
 pub(crate) mod gateway_drained;
 pub(crate) mod gateway_killed;
+pub(crate) mod gateway_replaced;
 pub(crate) mod memory_full;
 pub(crate) mod partition;
 pub(crate) mod planned_failover;
