@@ -51,9 +51,11 @@ fn becomes(node: &Node, role: &str) {
     wait_until(&format!("{} is a {role}", node.addr), || node.role() == role);
 }
 
+/// A read may have seen a write that was not acknowledged then and is gone now: that counts as stale and is not judged.
 fn nothing_acknowledged_is_lost(verdict: &Verdict) {
     println!("{verdict}");
-    assert!(verdict.is_intact() && verdict.acknowledged_writes > 0, "{verdict}: {:?}", verdict.findings);
+    let amiss = verdict.lost_writes + verdict.doubled_writes + verdict.wrong_reads + verdict.unverified_keys;
+    assert!(amiss == 0 && verdict.acknowledged_writes > 0, "{verdict}: {:?}", verdict.findings);
 }
 
 /// How often each fault is tried.
@@ -124,7 +126,7 @@ fn a_false_alarm_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn a_planned_switch_loses_nothing_acknowledged() {
+fn nobody_notices_a_planned_switch() {
     let _alone = alone();
     for _ in 0..times() {
         let cluster = Cluster::start(3, 3, &NODE_TIMEOUT);
@@ -135,7 +137,9 @@ fn a_planned_switch_loses_nothing_acknowledged() {
         becomes(&cluster.replicas[0], "master");
         becomes(&cluster.primaries[0], "slave");
         goes_on(&load, 4000);
-        nothing_acknowledged_is_lost(&block_on(load.stop()));
+        let verdict = block_on(load.stop());
+        println!("{verdict}");
+        assert!(verdict.is_clean(), "{verdict}: {:?}", verdict.findings);
     }
 }
 

@@ -11,7 +11,12 @@ pub(crate) struct Rule {
 }
 
 /// The list; `docs/compatibility.md` shows it.
-pub(crate) const RULES: [Rule; 10] = [
+pub(crate) const RULES: [Rule; 11] = [
+    Rule {
+        commands: &["client help"],
+        why: "the gateway lists what it does",
+        same: |a, b| a.elements().is_some() && b.elements().is_some(),
+    },
     Rule {
         commands: &[
             "smembers",
@@ -92,7 +97,13 @@ pub(crate) struct Words {
     pub(crate) why: &'static str,
 }
 
-pub(crate) const WORDS: [Words; 4] = [
+pub(crate) const WORDS: [Words; 5] = [
+    Words {
+        command: "select",
+        expected: "ERR value is out of range",
+        got: "ERR DB index is out of range",
+        why: "the same error for every number but 0",
+    },
     Words {
         command: "*",
         expected: "QUEUED",
@@ -113,6 +124,9 @@ pub(crate) const WORDS: [Words; 4] = [
         why: "DEBUG concerns one node",
     },
 ];
+
+/// The rule of the list that is about walks, which `play` compares.
+pub(crate) const WALKS: usize = 3;
 
 /// How two replies to one request compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

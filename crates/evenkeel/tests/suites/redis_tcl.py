@@ -19,9 +19,8 @@ TAGS = ["-needs:repl", "-needs:debug", "-external:skip", "-needs:save"]
 
 
 def units(source):
-    text = open(os.path.join(source, "tests/test_helper.tcl")).read()
-    listed = text.split("set ::all_tests {", 1)[1].split("}", 1)[0]
-    return listed.split()
+    listed = subprocess.run(["./runtest", "--list-tests"], cwd=source, capture_output=True, text=True, check=True)
+    return listed.stdout.split()
 
 
 def run(source, host, port, unit):
