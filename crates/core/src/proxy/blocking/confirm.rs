@@ -208,7 +208,10 @@ impl Proxy {
 
     /// A shard's count is here; no pipe: its connection is gone.
     pub(super) fn copies_counted(&mut self, pipe: PipeId, id: SessionId, leg: u16, reply: &[u8]) {
-        self.give_back(pipe);
+        match reply.starts_with(b"-UNBLOCKED force unblock") {
+            true => self.close_pipe(pipe), // the node closes it too
+            false => self.give_back(pipe),
+        }
         let Some(confirm) = self.sessions.get_mut(id).and_then(Session::confirm) else { return };
         if let Some(leg) = confirm.legs.get_mut(usize::from(leg)) {
             *leg = None;

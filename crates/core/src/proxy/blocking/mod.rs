@@ -322,11 +322,15 @@ impl Proxy {
             self.leave_off(id);
             return;
         }
-        self.give_back(pipe);
+        let deposed = !midway && reply.starts_with(b"-UNBLOCKED force unblock");
+        match deposed {
+            true => self.close_pipe(pipe), // the node closes it too (`blocked.c`: disconnectAllBlockedClients)
+            false => self.give_back(pipe),
+        }
         let Some(wait) = self.sessions.get_mut(id).and_then(Session::data_wait) else { return };
         let error = !midway && reply.first() == Some(&b'-');
         let verdict = match addr {
-            Some(_) if error && reply.starts_with(b"-UNBLOCKED force unblock") => Verdict::Later,
+            Some(_) if deposed => Verdict::Later,
             Some(addr) if error => judge(reply, addr.ip()),
             Some(_) | None => Verdict::Deliver,
         };

@@ -1,7 +1,7 @@
 //! What becomes of withheld replies when their primary hands its slots over: it is asked until it goes on as a replica.
 
 use super::super::blocking::Step;
-use super::super::pipe::{Ticket, Work};
+use super::super::pipe::{Run, Ticket, Work};
 use super::super::{PipeId, Proxy};
 use super::{ConfirmerId, Why};
 use crate::resp::text;
@@ -49,9 +49,27 @@ impl Proxy {
         self.push(pipe, INFO_REPLICATION, ticket);
     }
 
+    /// A server says that it is no primary any more: what it has executed is at its successor, or not.
+    pub(super) fn is_deposed(&mut self, id: ConfirmerId, pipe: PipeId) {
+        let run = self.known_run(pipe);
+        if let Some(confirmer) = self.confirmers.get_mut(id) {
+            confirmer.deposed = Some((self.now.steady, run));
+        }
+        self.ask_for_lineage(id);
+    }
+
+    /// A number made of the run id of the server at the other end; 0 where that is not known.
+    fn known_run(&self, pipe: PipeId) -> u64 {
+        match self.pipes.get(pipe).map(|pipe| pipe.run) {
+            Some(Run::Known(run)) => run,
+            Some(Run::Unasked | Run::Asked) | None => 0,
+        }
+    }
+
     /// A server said whose stream it follows.
     pub(in super::super) fn lineage_told(&mut self, pipe: PipeId, reply: &[u8]) {
         let Some(id) = self.pipes.get(pipe).map(|pipe| pipe.confirmer) else { return };
+        let run = self.known_run(pipe);
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         confirmer.naming = false;
         match (Lineage::of(text(reply).unwrap_or_default()), confirmer.deposed) {
@@ -59,8 +77,9 @@ impl Proxy {
             (Lineage::Continued(_) | Lineage::Unknown, None) => confirmer.stream = None,
             (Lineage::Unknown, Some(_)) => {} // asked again as time passes
             (Lineage::Primary(_), Some(_)) => self.succeeded(id, Why::Lost),
-            (Lineage::Continued(stream), Some(_)) => {
-                let all = confirmer.stream.as_deref() == Some(stream);
+            (Lineage::Continued(stream), Some((_, before))) => {
+                // One that was started again may continue from what was on its disk.
+                let all = confirmer.stream.as_deref() == Some(stream) && run == before && run != 0;
                 self.succeeded(id, if all { Why::Kept } else { Why::Lost });
             }
         }

@@ -66,8 +66,8 @@ pub(crate) struct Confirmer {
     stream: Option<Box<[u8]>>,
     /// Whether it was asked for that.
     naming: bool,
-    /// Since when the server is known to be no primary any more, while that matters.
-    deposed: Option<u64>,
+    /// Since when the server is known to be no primary any more, while that matters, and which run of it that was.
+    deposed: Option<(u64, u64)>,
     /// Whether it is in the list of those that have something to ask.
     queued: bool,
 }
@@ -216,6 +216,7 @@ impl Proxy {
                 Some(pipe) => self.lose_pipe(pipe, "its node has left the cluster"),
                 None => self.confirmer_lost(id),
             }
+            self.succeeded(id, Why::Lost); // what it had still hoped for
             self.confirmers.remove(id);
         }
     }
@@ -325,8 +326,7 @@ impl Proxy {
         let confirmed = *marked == Marked::Yes && integer(reply).is_some_and(|count| count >= 1);
         confirmer.round = None;
         if reply.first() == Some(&b'-') {
-            confirmer.deposed = Some(now);
-            return self.ask_for_lineage(id);
+            return self.is_deposed(id, pipe);
         }
         let asked = std::mem::take(&mut confirmer.asked);
         let asked = if confirmed { self.hand_on_all(asked) } else { self.give_up_all(id, asked, Why::Late) };
@@ -400,7 +400,10 @@ impl Proxy {
     pub(super) fn confirmer_lost(&mut self, id: ConfirmerId) {
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         (confirmer.pipe, confirmer.since, confirmer.round) = (None, None, None);
-        (confirmer.stream, confirmer.deposed) = (None, None);
+        if confirmer.deposed.is_some() {
+            return; // such a server closes the connection on which it was asked to wait
+        }
+        confirmer.stream = None;
         let (asked, held) = (std::mem::take(&mut confirmer.asked), std::mem::take(&mut confirmer.held));
         self.give_up_all(id, asked, Why::Lost);
         self.give_up_all(id, held, Why::Lost);
@@ -417,10 +420,11 @@ impl Proxy {
         let (now, wait) = (self.now.steady, self.settings.durability_wait);
         for id in self.confirmers.ids() {
             let Some(confirmer) = self.confirmers.get_mut(id) else { continue };
-            if let Some(since) = confirmer.deposed {
+            if let Some((since, _)) = confirmer.deposed {
                 if since + wait < now {
                     self.succeeded(id, Why::Lost);
                 } else {
+                    self.connect_confirmer(id);
                     self.ask_for_lineage(id);
                 }
                 continue;

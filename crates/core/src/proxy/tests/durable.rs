@@ -81,7 +81,18 @@ fn a_primary_whose_successor_has_everything_confirms_all() {
         "1 says SET foo 1\nb hears SET foo 1\nb says +OK\nb2 marked\nb2 hears WAIT 1 1000\nb2 says +OK\n2 says SET foo 2\n\
          b hears SET foo 2\nb says +OK\n\
          b2 says -UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\n\
-         b2 hears INFO replication\nb2 says {SYNCING}\nwait 1\nb2 hears INFO replication\nb2 says {SUCCEEDED}\n1 hears +OK\n2 hears +OK",
+         b2 hears INFO replication\nb2 breaks\nwait 2\nb3 hears INFO server\nb3 hears INFO replication\nb3 says \"run_id:b\"\n\
+         b3 says {SYNCING}\nwait 1\nb3 hears INFO replication\nb3 says {SUCCEEDED}\n1 hears +OK\n2 hears +OK",
+    ));
+}
+
+#[test]
+fn a_primary_that_was_started_again_confirms_nothing() {
+    play(&format!(
+        "1 says SET foo 1\nb hears SET foo 1\nb says +OK\nb2 marked\nb2 hears WAIT 1 1000\nb2 says +OK\n\
+         b2 says -UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\n\
+         b2 hears INFO replication\nb2 breaks\nwait 2\nb3 hears INFO server\nb3 hears INFO replication\nb3 says \"run_id:c\"\n\
+         b3 says {SUCCEEDED}\n1 hears {LOST}",
     ));
 }
 
