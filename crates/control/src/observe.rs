@@ -122,35 +122,36 @@ impl Eyes {
             }
         }
         for wanted in &desired.nodes {
-            let body = bodies.get(&wanted.name).cloned();
-            let Body { process, disk, started_at, past, settings } = body.unwrap_or(Body {
-                process: Process::Absent,
-                disk: Disk::Blank,
-                started_at: 0,
-                past: None,
-                settings: Settings::InForce,
-            });
-            let silent = || Answer::Silent { because: "it is not running".to_owned() };
-            let answer = answers.remove(&wanted.name).unwrap_or_else(silent);
-            let eye = self.nodes.get(&wanted.name);
-            let (won_at, forced_at) = eye.map_or((None, None), |eye| (eye.won_at, eye.forced_at));
-            let yielded_at = eye.and_then(|eye| eye.past.yielded_at);
-            let silence = self.pulses.silence(&wanted.name);
-            let seen = Seen {
-                process,
-                disk,
-                answer,
-                silence,
-                started_at,
-                past,
-                settings,
-                won_at,
-                yielded_at,
-                forced_at,
-            };
+            let seen = self.seen(&wanted.name, bodies.get(&wanted.name), answers.remove(&wanted.name));
             look.observed.nodes.insert(wanted.name.clone(), seen);
         }
         look
+    }
+
+    /// What is known of one node, from whoever runs it, from its answers and from what was seen before.
+    fn seen(&self, name: &NodeName, body: Option<&Body>, answer: Option<Answer>) -> Seen {
+        let Body { process, disk, started_at, past, settings } = body.cloned().unwrap_or(Body {
+            process: Process::Absent,
+            disk: Disk::Blank,
+            started_at: 0,
+            past: None,
+            settings: Settings::InForce,
+        });
+        let silent = || Answer::Silent { because: "it is not running".to_owned() };
+        let eye = self.nodes.get(name);
+        let (won_at, forced_at) = eye.map_or((None, None), |eye| (eye.won_at, eye.forced_at));
+        Seen {
+            process,
+            disk,
+            answer: answer.unwrap_or_else(silent),
+            silence: self.pulses.silence(name),
+            started_at,
+            past,
+            settings,
+            won_at,
+            yielded_at: eye.and_then(|eye| eye.past.yielded_at),
+            forced_at,
+        }
     }
 
     /// A connection on which a step can be carried out.

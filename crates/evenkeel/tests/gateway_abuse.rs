@@ -139,7 +139,7 @@ fn stricter_than_the_server_where_framing_would_be_in_doubt() {
         (&[&b"*"[..], &[b'1'; 70_000]].concat(), "-ERR Protocol error: too big mbulk count string"),
         (&[&b"*1\r\n$"[..], &[b'1'; 70_000]].concat(), "-ERR Protocol error: too big bulk count string"),
         (&[b'A'; 70_000], "-ERR Protocol error: too big inline request"),
-        (b"*1048577\r\n", "-ERR Protocol error: invalid multibulk length"),
+        (b"*2147483648\r\n", "-ERR Protocol error: invalid multibulk length"),
         (b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n", "-ERR Protocol error: invalid bulk length"),
         (&[&b"ECHO "[..], &[b'A'; 70_000], b"\r\n"].concat(), "-ERR Protocol error: too big inline request"),
     ];

@@ -250,6 +250,7 @@ impl Proxy {
             self.sweep_idle();
         }
         self.relieve_stalls();
+        self.relieve_scripts();
         self.stream_tick();
         self.end_pause();
         self.tick_pubsub();

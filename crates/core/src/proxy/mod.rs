@@ -19,6 +19,7 @@
 mod arena;
 mod blocking;
 mod buffer;
+mod busy;
 mod deliver;
 mod durable;
 mod errand;
@@ -251,6 +252,8 @@ pub struct Proxy {
     /// How many private connections are lent, and how many pipes are not read because a client does not read.
     lent: usize,
     stalled: usize,
+    /// Connections that a script has blocked for long, and the slot that it was sent for.
+    scripts: Vec<(PipeId, u16)>,
     lane_waiters: Vec<SessionId>,
     /// A pause that clients asked for, and those whose requests wait for its end.
     pause: Option<Pause>,
@@ -315,6 +318,7 @@ impl Proxy {
             idle: Vec::new(),
             lent: 0,
             stalled: 0,
+            scripts: Vec::new(),
             lane_waiters: Vec::new(),
             pause: None,
             paused: Vec::new(),

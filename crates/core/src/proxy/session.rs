@@ -291,7 +291,8 @@ impl Session {
         if extra.is_empty() {
             self.extra = None;
         }
-        if covered { &[] } else { bytes }
+        // A push is no reply (`networking.c`: prepareClientToWrite).
+        if covered && bytes.first() != Some(&b'>') { &[] } else { bytes }
     }
 
     /// Hands on a message that is no reply (a push, or a message to a subscriber): between two replies.

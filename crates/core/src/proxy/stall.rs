@@ -74,7 +74,7 @@ impl Proxy {
     }
 
     /// Takes a shared pipe out of use because one client blocks it: the others get a new one.
-    fn replace_shared(&mut self, id: PipeId, client: SessionId) {
+    pub(super) fn replace_shared(&mut self, id: PipeId, client: SessionId) {
         self.unshare(id);
         self.epoch = self.epoch.wrapping_add(1);
         self.retire(id);

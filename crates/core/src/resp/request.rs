@@ -168,7 +168,10 @@ impl RequestReader {
 #[inline]
 pub(crate) fn usual_request(bytes: &[u8], spans: &mut Vec<Span>, limits: &Limits) -> Option<usize> {
     let [b'*', count @ b'1'..=b'9', b'\r', b'\n', ..] = bytes else { return None };
-    let most = if limits.unauthenticated == Unauthenticated::Yes { 16 * 1024 } else { limits.bulk };
+    let most = match limits.unauthenticated {
+        Unauthenticated::Yes => limits.bulk.min(16 * 1024),
+        Unauthenticated::No => limits.bulk,
+    };
     spans.clear();
     let mut at = 4;
     for _ in b'0'..*count {

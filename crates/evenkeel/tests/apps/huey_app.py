@@ -6,10 +6,25 @@
 import datetime
 import sys
 import threading
+import time
 
 from huey import PriorityRedisHuey, RedisHuey
+from huey.exceptions import TaskException
 
 host, port = sys.argv[1], int(sys.argv[2])
+
+
+def settled(result):
+    # The failure of the first try is a result too, until the second try has written its own.
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return result(blocking=True, timeout=60, preserve=True)
+        except TaskException:
+            if time.monotonic() > deadline:
+                raise
+            result.reset()
+            time.sleep(0.1)
 
 
 def check(kind, name):
@@ -39,7 +54,7 @@ def check(kind, name):
         assert [result(blocking=True, timeout=60) for result in results] == [2 * n for n in range(50)]
         later = add.schedule((1, 2), delay=datetime.timedelta(seconds=1))
         assert later(blocking=True, timeout=60) == 3
-        assert stumble()(blocking=True, timeout=60, preserve=False) == "went on"
+        assert settled(stumble()) == "went on"
         assert huey.enqueue(add.s(1, 2).then(add, 3)).get(blocking=True, timeout=60) == [3, 6]
         assert locked() == "held"
     finally:

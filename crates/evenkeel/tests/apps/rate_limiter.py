@@ -31,7 +31,8 @@ if taken == 1 then redis.call('pexpire', KEYS[1], ARGV[2]) end
 return {taken <= tonumber(ARGV[1]) and 1 or 0, redis.call('pttl', KEYS[1])}
 """
 client = redis.Redis(host=host, port=port)
-client.delete(*[f"tokens:{user}" for user in range(10)])
+for user in range(10):
+    client.delete(f"tokens:{user}")
 take = client.register_script(TOKENS)
 taken, guard = {user: 0 for user in range(10)}, threading.Lock()
 

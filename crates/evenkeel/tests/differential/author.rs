@@ -230,7 +230,7 @@ impl<'a> Draft<'a> {
         if self.dice.once_in(20) {
             words[0].make_ascii_uppercase();
         }
-        let plain = |word: &Vec<u8>| !word.is_empty() && word.iter().all(|byte| byte.is_ascii_alphanumeric());
+        let plain = |word: &Vec<u8>| !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric);
         let inline = words.iter().all(plain) && self.dice.once_in(4);
         Request { words, form: if inline { Form::Inline } else { Form::Array } }
     }

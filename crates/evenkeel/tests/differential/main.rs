@@ -31,8 +31,11 @@ use play::{Difference, Sides, Used, play};
 use stage::cluster::{Cluster, Node};
 use stage::service::GatewayProcess;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 const STEPS: usize = 40;
+/// How long commands are played in the everyday run.
+const SOME_TIME: Duration = Duration::from_secs(40);
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -48,12 +51,15 @@ fn random_commands_get_the_same_replies() {
     let only = std::env::var("EVENKEEL_ONLY").unwrap_or_default();
     let only: Vec<String> = only.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let author = Author::new(&only);
-    let wanted = if stage::switched_on("EVENKEEL_FULL") { 1_000_000 } else { 60_000 };
-    let wanted = number("EVENKEEL_COMMANDS").unwrap_or(wanted);
+    let full = stage::switched_on("EVENKEEL_FULL");
+    let asked = number("EVENKEEL_COMMANDS");
+    let wanted = asked.unwrap_or(if full { 1_000_000 } else { 60_000 });
+    // As many as there is time for, unless a number was asked for: commands that wait take their time.
+    let end = (!full && asked.is_none()).then(|| Instant::now() + SOME_TIME);
     let most = number("EVENKEEL_FAILURES").unwrap_or(5) as usize;
     let (mut seed, mut played, mut used) = (number("EVENKEEL_SEED").unwrap_or(1), 0, Used::new());
     let mut found: BTreeMap<String, String> = BTreeMap::new();
-    while played < wanted && found.len() < most {
+    while played < wanted && found.len() < most && end.is_none_or(|end| Instant::now() < end) {
         let script = author.write(seed, STEPS);
         seed += 1;
         played += script.len() as u64;

@@ -5,6 +5,7 @@
 //! `EVENKEEL_FULL=1` only: `EVENKEEL_FULL=1 cargo test --release -p evenkeel --test suites -- --nocapture`. Every test
 //! that the server passes and the gateway does not is printed; `docs/compatibility.md` says why.
 
+#[allow(dead_code, reason = "the other tests use the rest of it")]
 #[path = "../libraries/mod.rs"]
 mod libraries;
 #[path = "../stage/mod.rs"]

@@ -12,7 +12,7 @@ use super::forward::Admit;
 use super::mute::Reply;
 use super::session::{Known, Session, Stop};
 use super::{Gather, Output, Proxy, SessionId};
-use crate::command::Local;
+use crate::command::{Access, Local};
 use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
 
 impl Proxy {
@@ -75,7 +75,11 @@ impl Proxy {
                 out.bulk(b"pong");
                 out.bulk(args.get(1));
             }),
-            1 => self.reply_with(id, |out| out.simple("PONG")),
+            1 => match self.busy_slot() {
+                // Whoever asks whether Redis is there wants to know that it is busy: the node says so.
+                Some(slot) => self.forward(id, slot, b"*1\r\n$4\r\nPING\r\n", Access::Read),
+                None => self.reply_with(id, |out| out.simple("PONG")),
+            },
             2 => self.reply_with(id, |out| out.bulk(args.get(1))),
             _ => self.refuse(id, &ErrorReply::Arity("ping")),
         }

@@ -242,8 +242,8 @@ impl Proxy {
         walk.keys.clear();
         walk.found = 0;
         match walk.restarts {
-            ..=1 => self.step(id, ticket),
-            ..=MAX_RESTARTS => {
+            0..=1 => self.step(id, ticket),
+            2..=MAX_RESTARTS => {
                 let frame = walk.request();
                 let slot = self.topology.primaries().first().map_or(0, |(_, lowest)| *lowest);
                 let ticket = Ticket { slot, work: Work::Part { merge: id, part: 0 }, ..ticket };

@@ -19,6 +19,7 @@
 //! Connections to one node are named a, a2, a3 … in the order in which they were made.
 
 mod blocking;
+mod busy;
 mod durable;
 mod failures;
 mod ordinary;

@@ -67,24 +67,14 @@ const ABORT_BECAUSE: &[u8] = b"-EXECABORT Transaction discarded because of: ";
 
 impl Proxy {
     /// A whole reply (or the last piece of EXEC's) of the transaction at the front of a pipe.
-    pub(in super::super) fn block_reply(&mut self, id: PipeId, mut block: Block, reply: &[u8]) {
+    pub(in super::super) fn block_reply(&mut self, id: PipeId, block: Block, reply: &[u8]) {
         if block.goal == Goal::Reads {
             return self.read_reply(id, block, reply);
         }
-        let Some(pipe) = self.pipes.get_mut(id) else { return };
         if block.left > 1 {
-            block.left -= 1;
-            if reply.first() == Some(&b'-') {
-                let ours = |error: &[u8]| judge(error, pipe.addr.ip()) != Verdict::Deliver;
-                if pipe.refusal.is_empty() || (ours(reply) && !ours(&pipe.refusal)) {
-                    pipe.refusal = reply.to_vec();
-                }
-            }
-            if let Some(ticket) = pipe.tickets.front_mut() {
-                ticket.work = Work::Block(block);
-            }
-            return;
+            return self.early_reply(id, block, reply);
         }
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
         let refusal = std::mem::take(&mut pipe.refusal);
         let verdict = match pipe.midway {
             true => Verdict::Deliver,
@@ -138,6 +128,21 @@ impl Proxy {
                 return self.withhold((id, addr), &ticket, reply, piece);
             }
             self.block_done(&ticket, block, reply, piece);
+        }
+    }
+
+    /// A reply before EXEC's: MULTI's, or that a command is queued, or is not.
+    fn early_reply(&mut self, id: PipeId, mut block: Block, reply: &[u8]) {
+        let Some(pipe) = self.pipes.get_mut(id) else { return };
+        block.left -= 1;
+        if reply.first() == Some(&b'-') {
+            let ours = |error: &[u8]| judge(error, pipe.addr.ip()) != Verdict::Deliver;
+            if pipe.refusal.is_empty() || (ours(reply) && !ours(&pipe.refusal)) {
+                pipe.refusal = reply.to_vec();
+            }
+        }
+        if let Some(ticket) = pipe.tickets.front_mut() {
+            ticket.work = Work::Block(block);
         }
     }
 
