@@ -315,7 +315,6 @@ impl Proxy {
 
     /// A reply on a confirmer's connection.
     pub(super) fn round_came(&mut self, pipe: PipeId, step: Step, reply: &[u8]) {
-        let now = self.now.steady;
         let Some(id) = self.pipes.get(pipe).map(|pipe| pipe.confirmer) else { return };
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         let Some((_, marked)) = &mut confirmer.round else { return };
