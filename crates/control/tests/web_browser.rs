@@ -254,7 +254,12 @@ async fn reads_without_javascript(page: WebDriver, served: &Served) -> Result<()
     // The page asks for itself again after five seconds.
     served.show(web_fixtures::primary_down());
     let started = Instant::now();
-    while !read("#verdict h1").await.starts_with("Down.") {
+    let shows_down = async || {
+        // Between finding a heading and reading it the page may have renewed itself: then it is looked for again.
+        let Ok(heading) = page.find(By::Css("#verdict h1")).await else { return false };
+        heading.text().await.is_ok_and(|text| text.starts_with("Down."))
+    };
+    while !shows_down().await {
         assert!(started.elapsed() < Duration::from_secs(15), "the page does not renew itself");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
