@@ -16,8 +16,9 @@ use crate::resp::{Args, Elements, ErrorReply, Proto, Writer, integer, parse_i64}
 use crate::topology::{NodeIndex, SLOTS, Topology};
 use std::net::SocketAddr;
 
-/// A node that does not answer this long (microseconds) after its time counts as nothing.
-const LATE: u64 = 50_000;
+/// A node that does not answer this long (microseconds) after its time counts as nothing. An idle server looks at its
+/// time-outs ten times a second (`hz`), so it may be 100 ms late itself.
+const LATE: u64 = 250_000;
 
 /// Slots that are told apart by one bit of what a client wrote to.
 const GROUP: u16 = SLOTS / 64;
