@@ -190,7 +190,7 @@ fn a_shard_that_was_lost_confirms_nothing() {
 #[test]
 fn a_node_that_hangs_does_not_keep_a_wait_for_replicas() {
     play(
-        "1 says SET foo 1\nb hears SET foo 1\nb says +OK\n1 hears +OK\n1 says WAIT 1 100\nb2 marked\nb2 hears WAIT 1 100\nwait 200\n\
+        "1 says SET foo 1\nb hears SET foo 1\nb says +OK\n1 hears +OK\n1 says WAIT 1 100\nb2 marked\nb2 hears WAIT 1 100\nwait 400\n\
          1 hears :0\nb2 gone\n1 says PING\n1 hears +PONG",
     );
 }
