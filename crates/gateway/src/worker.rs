@@ -85,6 +85,8 @@ pub(crate) struct Worker {
     draining: Option<Draining>,
     /// Clients that were written to during a drain and may be done.
     leaving: Vec<SessionId>,
+    /// Clients that came just before a drain: looked at again a moment later.
+    young: Vec<SessionId>,
     buffer: Box<[u8]>,
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
@@ -109,6 +111,7 @@ impl Worker {
             shared,
             draining: None,
             leaving: Vec::new(),
+            young: Vec::new(),
             buffer: vec![0; READ].into(),
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
@@ -314,6 +317,10 @@ impl Worker {
     /// During a drain, lets those clients go that have all their replies and have sent nothing more.
     fn dismiss(&mut self) {
         for id in std::mem::take(&mut self.leaving) {
+            if self.proxy.client_is_young(id) {
+                self.young.push(id);
+                continue;
+            }
             while self.proxy.client_is_idle(id) {
                 let Some(connection) = find(&mut self.clients, id.index(), CLIENT | id.as_u64()) else {
                     break;
@@ -448,6 +455,7 @@ impl Worker {
     fn tick(&mut self) {
         self.proxy.count_clients(self.shared.clients.load(Ordering::Relaxed));
         self.proxy.tick();
+        self.leaving.append(&mut self.young);
         let now = Instant::now();
         while let Some(at) = self.connecting.iter().position(|(_, since)| now - *since > CONNECT_TIMEOUT) {
             let (id, _) = self.connecting.swap_remove(at);

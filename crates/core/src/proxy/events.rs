@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 
 /// How often memory that nobody needs goes back to the system (microseconds).
 const TRIM: u64 = 1_000_000;
+/// How long a client that has connected may take to ask something before a drain closes it (microseconds).
+const YOUNG: u64 = 1_000_000;
 
 impl Proxy {
     /// A client connected: `number` is unique in this gateway, `local` the address that it dialled.
@@ -287,6 +289,12 @@ impl Proxy {
                 && session.stream.is_none()
                 && !session.to_resume
         })
+    }
+
+    /// Whether a client has only just come and has asked nothing yet: its first request is on its way.
+    pub fn client_is_young(&self, id: SessionId) -> bool {
+        let young = |session: &Session| session.asked_nothing() && self.now.steady < session.since + YOUNG;
+        self.sessions.get(id).is_some_and(young)
     }
 
     /// Forgets a client and has its connection closed.

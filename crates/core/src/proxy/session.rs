@@ -223,6 +223,11 @@ impl Session {
         }
     }
 
+    /// Whether no request of it was ever admitted.
+    pub(crate) fn asked_nothing(&self) -> bool {
+        self.next == 0
+    }
+
     /// Requests without a complete reply.
     #[inline]
     pub(crate) fn under_way(&self) -> u32 {
