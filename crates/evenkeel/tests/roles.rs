@@ -25,7 +25,7 @@ impl Role {
 impl Drop for Role {
     fn drop(&mut self) {
         signal(self.0.id(), Signal::TERM);
-        let code = self.0.wait().unwrap().code();
+        let code = common::end_of(&mut self.0);
         assert!(code == Some(0) || std::thread::panicking(), "{code:?}");
     }
 }

@@ -39,6 +39,8 @@ pub enum Lifetime {
 
 /// How long a server may take to save its data when it is stopped.
 const STOP: Duration = Duration::from_secs(60);
+/// Pause before a server that is to end is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// After so many ends without an answer a server's data counts as unreadable.
 const IN_VAIN: u32 = 3;
 /// Where servers keep data.
@@ -165,9 +167,8 @@ impl ProcessEngine {
         }
         let (nodes, nudge, node) = (Arc::clone(&self.nodes), Arc::clone(&self.nudge), node.clone());
         tokio::spawn(async move {
-            let _ = handle.readable().await;
+            let Some(status) = ended(&handle, child).await else { return };
             let at = now_ms();
-            let status = child.and_then(|mut child| child.wait().ok());
             if let Some(place) = lock(&nodes).get_mut(&node) {
                 place.handle = None;
                 (place.failures, place.crashes) = match place.answered {
@@ -410,17 +411,46 @@ pub async fn stop_leftovers(home: &Home) -> usize {
     kin.len()
 }
 
-/// Asks processes to save and end, waits for them, and kills those that do not in time.
-async fn end(handles: &[&PidFd]) {
-    for handle in handles {
-        let _ = pidfd_send_signal(handle.get_ref(), Signal::TERM);
+/// Waits for a process to end, never on the thread itself: that would stop everything that shares it. Gives how a child
+/// of ours ended; nothing when the runtime ends first.
+async fn ended(handle: &PidFd, child: Option<Child>) -> Option<Option<ExitStatus>> {
+    let Some(mut child) = child else {
+        return handle.readable().await.ok().map(|_| None);
+    };
+    loop {
+        let mut ready = handle.readable().await.ok()?;
+        match child.try_wait() {
+            Ok(None) => ready.clear_ready(),
+            Ok(status) => return Some(status),
+            Err(_) => return Some(None),
+        }
     }
+}
+
+/// Asks processes to save and end, waits for them, and kills those that do not in time. Asks again and again: a server
+/// forgets what it was asked in the moment in which it starts (it sets `shutdown_asap` to 0 after it has begun to take
+/// signals, server.c).
+async fn end(handles: &[&PidFd]) {
     let all = async {
         for handle in handles {
             let _ = handle.readable().await;
         }
     };
-    if tokio::time::timeout(STOP, all).await.is_err() {
+    let ask = async {
+        loop {
+            for handle in handles {
+                let _ = pidfd_send_signal(handle.get_ref(), Signal::TERM);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    let asked = async {
+        tokio::select! {
+            () = all => {}
+            () = ask => {}
+        }
+    };
+    if tokio::time::timeout(STOP, asked).await.is_err() {
         tracing::error!("servers did not stop within {} s and are killed", STOP.as_secs());
         for handle in handles {
             let _ = pidfd_send_signal(handle.get_ref(), Signal::KILL);

@@ -112,12 +112,12 @@ impl Deployment {
     /// Asks `up` to stop and returns its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         signal(self.pid(), Signal::TERM);
-        self.child.take().unwrap().wait().unwrap().code()
+        end_of(&mut self.child.take().unwrap())
     }
 
     /// Waits for `up` to end by itself.
     pub fn ended(&mut self) -> (Option<i32>, String) {
-        let code = self.child.take().unwrap().wait().unwrap().code();
+        let code = end_of(&mut self.child.take().unwrap());
         (code, std::fs::read_to_string(self.place.path().join("up.log")).unwrap())
     }
 
@@ -221,6 +221,26 @@ pub fn dead_within(pid: u32, seconds: u64) -> bool {
         std::thread::sleep(Duration::from_millis(10));
     }
     false
+}
+
+/// Waits for a child that was told to end, and gives its exit code. One that does not end is shown, killed and a failure.
+pub fn end_of(child: &mut Child) -> Option<i32> {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(120) {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", child.id())).into_iter().flatten().flatten() {
+        let of = |what: &str| read(thread.path().join(what));
+        eprintln!("{} waits in {}, system call {}", of("comm"), of("wchan"), of("syscall"));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(std::thread::panicking(), "it did not end within 120 s of being told to");
+    None
 }
 
 pub fn primaries(status: &Status) -> Vec<Node> {
