@@ -116,7 +116,8 @@ fn a_restart_survives_an_evenkeel_that_dies_on_the_way() {
     });
     signal(pid, Signal::KILL);
     assert!(common::dead_within(pid, 5));
-    assert_eq!(service.evenkeel(&["up", "--detach"]).status.code(), Some(0));
+    let again = service.evenkeel(&["up", "--detach"]);
+    assert_eq!(again.status.code(), Some(0), "{}", common::text(&again));
     let renewed = |status: &Status| {
         status.nodes.iter().all(|node| node.pid.is_some() && node.pid != named(&before, &node.name).pid)
     };
