@@ -13,10 +13,10 @@
 //!     │◄── CLIENT UNPAUSE ─────┤                          │   what waited is answered MOVED, and goes to the new owner
 //! ```
 //!
-//! `CLUSTER FAILOVER` does the same by itself, but lets the primaries vote first. In 19 of 24 measured switches the old
-//! primary then heard of its successor only 30 to 60 ms after it had stopped to take writes, though the promotion had
-//! taken 3: as long as a system delays an acknowledgement of small packets, and the vote is one on the same connection
-//! of the bus. A take-over sends one message there, and is heard of within 1 to 11 ms (12 switches).
+//! `CLUSTER FAILOVER` does the same by itself, but lets the primaries vote first. In 19 of 24 measured switches writes
+//! then stood still for 30 to 60 ms, though the promotion had taken 2 to 12: the old primary heard of its successor so
+//! late, by about the time for which a system delays the acknowledgement of a small packet, and the request for votes is
+//! one on the same connection of the bus. A take-over sends one message there, and was heard of within 8 ms (12 switches).
 //!
 //! Why no write is lost: from the answer to the first pause on the primary executes none, so its place stands still
 //! (but for its pings), and a replica of the same stream that has got there has everything. The pause is lifted only

@@ -43,6 +43,9 @@ impl Durability {
 /// What clients are told with durability `replicated` where no replica has confirmed a write, or none is there to.
 const UNCONFIRMED: [&str; 2] = ["UNREPLICATED", "NOREPLICAS"];
 
+/// `gateway.durability-wait` of a drill's own gateways, in milliseconds.
+const CONFIRMATION: u64 = 1_000;
+
 /// Acknowledged writes that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
@@ -102,7 +105,7 @@ impl Promises {
         let limit = |limit: Limit| format!("{} ms, median {} ms", limit.most_ms, limit.median_ms);
         words.push(format!(
             "nobody waits longer than {}; elsewhere {}",
-            limit(self.stall),
+            limit(self.may_stall(durability)),
             limit(self.elsewhere)
         ));
         words.push(format!("all is as before within {} s", self.heal_ms as f64 / 1e3));
@@ -120,7 +123,12 @@ impl Promises {
             }));
         }
         if times == Times::Judged && runs.len() >= ENOUGH {
-            breaches.extend(medians("clients of the struck shards", self.stall, runs, |run| run.stall_ms));
+            breaches.extend(medians(
+                "clients of the struck shards",
+                self.may_stall(durability),
+                runs,
+                |run| run.stall_ms,
+            ));
             breaches
                 .extend(medians("clients of the other shards", self.elsewhere, runs, |run| run.elsewhere_ms));
         }
@@ -133,6 +141,17 @@ impl Promises {
             (Loss::Told(_), Durability::Replicated) => Loss::None,
             (lost, Durability::Async | Durability::Replicated) => lost,
         }
+    }
+
+    /// Until the old primary is back as a replica nobody can confirm a write: its client waits `gateway.durability-wait`
+    /// longer, until it is told.
+    fn may_stall(&self, durability: Durability) -> Limit {
+        let Limit { median_ms, most_ms } = self.stall;
+        let wait = match durability {
+            Durability::Async => 0,
+            Durability::Replicated => CONFIRMATION,
+        };
+        Limit { median_ms: median_ms + wait, most_ms: most_ms + wait }
     }
 
     fn may_fail(&self, durability: Durability) -> Vec<&'static str> {
@@ -182,7 +201,12 @@ impl Promises {
             (Times::Judged | Times::Told | Times::Busy, Some(_)) => {}
         }
         if times == Times::Judged {
-            found.extend(over("a client of a struck shard", self.stall.most_ms, run.stall_ms, run.noise_ms));
+            found.extend(over(
+                "a client of a struck shard",
+                self.may_stall(durability).most_ms,
+                run.stall_ms,
+                run.noise_ms,
+            ));
             found.extend(over(
                 "a client of another shard",
                 self.elsewhere.most_ms,
@@ -309,6 +333,8 @@ mod tests {
         let judged = |run: &Figures, durability| told.breaches(&[run], Times::Judged, durability).len();
         let lost = Figures { lost_writes: 1, ..good() };
         assert_eq!((judged(&lost, Durability::Async), judged(&lost, Durability::Replicated)), (0, 1));
+        let slow = Figures { stall_ms: Some(1_100.0), ..good() };
+        assert_eq!((judged(&slow, Durability::Async), judged(&slow, Durability::Replicated)), (1, 0));
         let unconfirmed = Figures { errors: one("UNREPLICATED"), undone_reads: 1, ..good() };
         assert_eq!(
             (judged(&unconfirmed, Durability::Async), judged(&unconfirmed, Durability::Replicated)),
