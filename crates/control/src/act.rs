@@ -9,6 +9,7 @@ use redis::Cmd;
 
 use crate::engine::Engine;
 use crate::observe::{Eyes, plain};
+use crate::switch::switch;
 
 /// How long a node may take to carry out a command.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -42,9 +43,9 @@ pub(crate) async fn act(
             }
             engine.configured(node).map_err(|error| error.to_string())
         }
-        Step::Switch { node, .. } => {
+        Step::Switch { node, from } => {
             eyes.forced(node, now);
-            run(eyes, target, &cluster(&["FAILOVER"])).await
+            switch(eyes, wanted(from)?, target).await
         }
         Step::SetAside { node } => engine.set_aside(node).map_err(|error| error.to_string()),
         Step::Promote { by: Promotion::Takeover, .. } => {

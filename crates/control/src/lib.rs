@@ -22,6 +22,7 @@ mod reconcile;
 mod report;
 pub mod server;
 pub mod status;
+mod switch;
 mod users;
 mod vitals;
 pub mod web;

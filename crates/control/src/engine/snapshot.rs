@@ -1,6 +1,11 @@
 //! How far a snapshot goes: the first fields of `dump.rdb`.
 //!
 //! Owns the reading of those fields. Never reads data, and takes whatever it does not understand for unknown.
+//!
+//! Append-only files do not say it, and nothing stands in for that: the server writes no place in the stream into their
+//! base, the lengths of two servers' files differ with every rewrite, the times of files by up to the second that the
+//! system may hold writes back, and a place on record is older than the end. So a primary with such a file is started
+//! from its own disk, which holds all but the last second of what it acknowledged.
 
 use std::fs::File;
 use std::io::Read as _;

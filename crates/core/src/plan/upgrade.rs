@@ -47,6 +47,10 @@ fn configure(picture: &Picture<'_>, plan: &mut Plan) {
 fn failovers(picture: &Picture<'_>, plan: &mut Plan) {
     for order in &picture.desired.orders {
         let What::Failover { from, to } = &order.what else { continue };
+        // two that take over at once would take the same epoch
+        if plan.steps.iter().any(|planned| matches!(planned.step, Step::Switch { .. })) {
+            return;
+        }
         let owner = picture.owners().find(|(wanted, _)| &wanted.name == from);
         if let Some((wanted, facts)) = owner {
             switch(

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::DrillError;
-use super::catalogue::{self, Drill};
-use super::judge::Times;
+use super::catalogue::{self, Cast};
+use super::judge::{Durability, Times};
 use crate::units;
 
 /// Break one thing at a time under a verifying load, and see what clients notice.
@@ -43,6 +43,10 @@ pub struct Args {
     /// Settings of its own deployment in the form of the configuration file, such as cluster.persistence="none"
     #[arg(long, value_name = "KEY=VALUE", conflicts_with = "dir")]
     pub set: Vec<String>,
+    /// What writes wait for before they are acknowledged, by which losses are judged [default: async; with --all also
+    /// replicated, for the drills in which that decides what is lost]
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "dir")]
+    pub durability: Option<Durability>,
     /// Report times without judging them, as is done anyway where the machine is busy when the drills begin
     #[arg(long)]
     pub no_time_limits: bool,
@@ -84,7 +88,7 @@ pub(crate) enum Output {
 /// A checked command line.
 pub(crate) struct Plan {
     pub(crate) program: PathBuf,
-    pub(crate) drills: Vec<&'static Drill>,
+    pub(crate) drills: Vec<Cast>,
     pub(crate) times: u32,
     pub(crate) place: Where,
     pub(crate) agreed: bool,
@@ -98,11 +102,19 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(args: &Args, program: &Path) -> Result<Plan, DrillError> {
+        let cast = |durability: Option<Durability>| {
+            move |drill| Cast { drill, durability: durability.unwrap_or_default() }
+        };
         let drills = match (args.all, args.names.is_empty()) {
-            (true, _) => catalogue::ALL.to_vec(),
+            (true, _) => match (args.durability, &args.dir) {
+                (None, None) => catalogue::all(),
+                (durability, _) => catalogue::ALL.into_iter().map(cast(durability)).collect(),
+            },
             (false, true) => return Err(DrillError::Nothing),
             (false, false) => {
-                args.names.iter().map(|name| catalogue::named(name)).collect::<Result<_, _>>()?
+                let drills: Result<Vec<_>, _> =
+                    args.names.iter().map(|name| catalogue::named(name)).collect();
+                drills?.into_iter().map(cast(args.durability)).collect()
             }
         };
         let place = match &args.dir {
@@ -167,11 +179,27 @@ mod tests {
 
     #[test]
     fn drills_are_named_or_all() {
-        assert_eq!(plan("--all").unwrap().drills.len(), catalogue::ALL.len());
-        assert_eq!(plan("primary-killed replica-killed").unwrap().drills[1].name, "replica-killed");
+        assert_eq!(plan("primary-killed replica-killed").unwrap().drills[1].drill.name, "replica-killed");
         assert!(plan("").is_err_and(|error| error.contains("--list")));
         assert!(plan("nothing").is_err_and(|error| error.contains("primary-killed")));
         assert!(plan("--all primary-killed").is_err());
+    }
+
+    #[test]
+    fn all_drills_come_in_both_classes_where_nothing_else_is_asked_for() {
+        let replicated = |line: &str| {
+            let drills = plan(line).unwrap().drills;
+            let confirmed = drills.iter().filter(|cast| cast.durability == Durability::Replicated);
+            (drills.len(), confirmed.count())
+        };
+        let each = catalogue::ALL.len();
+        assert_eq!(replicated("--all"), (each + 5, 5));
+        assert_eq!(replicated("--all --durability async"), (each, 0));
+        assert_eq!(replicated("--all --durability replicated"), (each, each));
+        assert_eq!(replicated("--all --dir /"), (each, 0));
+        assert_eq!(replicated("false-alarm"), (1, 0));
+        assert_eq!(replicated("false-alarm --durability replicated"), (1, 1));
+        assert!(plan("false-alarm --durability replicated --dir /").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use super::DrillError;
 use super::case;
-use super::judge::Promises;
+use super::judge::{Durability, Promises};
 use super::scene::Scene;
 
 /// A fault on its way.
@@ -70,6 +70,27 @@ pub(crate) const ALL: [&Drill; 18] = [
     &case::primary_fenced_off::DRILL,
 ];
 
+/// A drill with what the gateway's writes wait for meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Cast {
+    pub(crate) drill: &'static Drill,
+    pub(crate) durability: Durability,
+}
+
+/// All drills, and once more those in which a confirmation by a replica decides whether writes are lost.
+pub(crate) fn all() -> Vec<Cast> {
+    let replicated = [
+        &case::primary_killed::DRILL,
+        &case::primary_hung::DRILL,
+        &case::false_alarm::DRILL,
+        &case::partition::DRILL,
+        &case::primary_fenced_off::DRILL,
+    ];
+    let cast = |durability| move |drill| Cast { drill, durability };
+    let twice = replicated.into_iter().map(cast(Durability::Replicated));
+    ALL.into_iter().map(cast(Durability::Async)).chain(twice).collect()
+}
+
 /// The drill of that name.
 pub(crate) fn named(name: &str) -> Result<&'static Drill, DrillError> {
     let found = ALL.into_iter().find(|drill| drill.name == name);
@@ -94,7 +115,11 @@ mod tests {
                 "{}",
                 drill.name
             );
-            assert!(!drill.about.is_empty() && !drill.promises.words().is_empty(), "{}", drill.name);
+            assert!(
+                !drill.about.is_empty() && !drill.promises.words(Durability::Async).is_empty(),
+                "{}",
+                drill.name
+            );
             assert!(drill.promises.stall.median_ms <= drill.promises.stall.most_ms, "{}", drill.name);
             assert!(drill.promises.elsewhere.median_ms <= drill.promises.elsewhere.most_ms, "{}", drill.name);
         }

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use super::judge::Durability;
 use super::system::{free_ports, is_root, private_dir};
 use super::{DrillError, Needs};
 
@@ -59,6 +60,7 @@ impl Deployment {
     pub(crate) async fn start(
         program: &Path,
         needs: Needs,
+        durability: Durability,
         given: &[(String, String)],
     ) -> Result<Deployment, DrillError> {
         let place = private_dir()?;
@@ -67,7 +69,8 @@ impl Deployment {
             mount(&own.place, megabytes)?;
             own.disk = Disk::Mounted;
         }
-        own.child = Some(spawn(program, &own.place, needs, given)?);
+        own.child =
+            Some(spawn(program, &own.place, configuration(free_ports(16)?, needs, durability, given))?);
         let dir = own.place.join("home");
         let mut deployment = Deployment { program: program.to_owned(), dir, own: Some(own) };
         match deployment.ready().await {
@@ -216,15 +219,8 @@ pub(crate) fn child(program: &Path, log: &Path) -> Result<Command, DrillError> {
     Ok(command)
 }
 
-fn spawn(
-    program: &Path,
-    place: &Path,
-    needs: Needs,
-    given: &[(String, String)],
-) -> Result<Child, DrillError> {
-    let base = free_ports(16)?;
+fn spawn(program: &Path, place: &Path, text: String) -> Result<Child, DrillError> {
     let file = place.join("evenkeel.toml");
-    let text = configuration(base, needs, given);
     fs::write(&file, text).map_err(DrillError::system(format!("write {}", file.display())))?;
     let mut command = child(program, &place.join("up.log"))?;
     command.arg(program).args(["up", "--config"]).arg(&file).arg("--dir").arg(place.join("home"));
@@ -232,9 +228,10 @@ fn spawn(
 }
 
 /// The configuration of an own deployment; what was given goes before what the drill needs, and that before ours.
-fn configuration(base: u16, needs: Needs, given: &[(String, String)]) -> String {
+fn configuration(base: u16, needs: Needs, durability: Durability, given: &[(String, String)]) -> String {
     let mut keys = BTreeMap::from([
         ("cluster.base-port".to_owned(), base.to_string()),
+        ("gateway.durability".to_owned(), format!("\"{}\"", durability.word())),
         ("gateway.listen".to_owned(), format!("\"127.0.0.1:{}\"", base + 14)),
         ("web.listen".to_owned(), format!("\"127.0.0.1:{}\"", base + 15)),
     ]);
@@ -271,8 +268,9 @@ mod tests {
     #[test]
     fn what_was_given_comes_first() {
         let given = [("cluster.memory".to_owned(), "\"1gb\"".to_owned())];
-        let text = configuration(12_000, Needs::Memory("16mb"), &given);
+        let text = configuration(12_000, Needs::Memory("16mb"), Durability::Replicated, &given);
         assert!(text.contains("cluster.memory = \"1gb\"\n") && !text.contains("16mb"), "{text}");
+        assert!(text.contains("gateway.durability = \"replicated\"\n"), "{text}");
         assert!(text.contains("gateway.listen = \"127.0.0.1:12014\"\n"), "{text}");
         evenkeel_core::config::Config::parse(&text, "drill").unwrap();
     }

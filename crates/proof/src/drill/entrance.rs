@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::DrillError;
 use super::deployment::child;
+use super::judge::Durability;
 use super::system::{Signal, free_ports, private_dir};
 use crate::link::{Answer, Door, Link};
 
@@ -44,15 +45,26 @@ pub(crate) struct Pair {
     place: PathBuf,
     program: PathBuf,
     seeds: String,
+    durability: Durability,
     pub(crate) gateways: Vec<OwnGateway>,
 }
 
 impl Pair {
     /// Starts both.
-    pub(crate) async fn start(program: &Path, seeds: &[String], password: &str) -> Result<Pair, DrillError> {
+    pub(crate) async fn start(
+        program: &Path,
+        seeds: &[String],
+        password: &str,
+        durability: Durability,
+    ) -> Result<Pair, DrillError> {
         let place = private_dir()?;
-        let mut pair =
-            Pair { place, program: program.to_owned(), seeds: seeds.join(","), gateways: Vec::new() };
+        let mut pair = Pair {
+            place,
+            program: program.to_owned(),
+            seeds: seeds.join(","),
+            durability,
+            gateways: Vec::new(),
+        };
         let file = pair.place.join("password");
         let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
         let written = written.and_then(|mut file| writeln!(file, "{password}"));
@@ -91,6 +103,7 @@ impl Pair {
             &addr.to_string(),
         ]);
         command.args(["--seeds", &self.seeds, "--node-password-file"]).arg(self.place.join("password"));
+        command.args(["--durability", self.durability.word()]);
         command.arg("--handover").arg(self.place.join(format!("{}.sock", addr.port())));
         command.spawn().map_err(DrillError::system("start a gateway"))
     }

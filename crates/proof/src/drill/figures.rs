@@ -22,6 +22,8 @@ pub(crate) struct Figures {
     pub(crate) doubled_writes: u64,
     /// Reads that gave an older value than was acknowledged.
     pub(crate) stale_reads: u64,
+    /// Reads that did not show a write any more which had been read before it was acknowledged.
+    pub(crate) undone_reads: u64,
     /// Values that were wrong.
     pub(crate) wrong_reads: u64,
     /// Reads of a write of unknown fate that took effect after a newer one.
@@ -117,6 +119,7 @@ impl Figures {
             last_second_writes: (before as f64 * writes) as u64,
             doubled_writes: verdict.doubled_writes,
             stale_reads: verdict.stale_reads,
+            undone_reads: verdict.undone_reads,
             wrong_reads: verdict.wrong_reads,
             late_writes: verdict.late_writes,
             early_reads: verdict.early_reads,

@@ -19,6 +19,33 @@ pub(crate) struct Promises {
     pub(crate) heal_ms: u64,
 }
 
+/// What a write's acknowledgement waits for while a drill runs: the class of its promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The primary.
+    #[default]
+    Async,
+    /// A replica too.
+    Replicated,
+}
+
+impl Durability {
+    /// As the configuration writes it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Durability::Async => "async",
+            Durability::Replicated => "replicated",
+        }
+    }
+}
+
+/// What clients are told with durability `replicated` where no replica has confirmed a write, or none is there to.
+const UNCONFIRMED: [&str; 2] = ["UNREPLICATED", "NOREPLICAS"];
+
+/// `gateway.durability-wait` of a drill's own gateways, in milliseconds.
+const CONFIRMATION: u64 = 1_000;
+
 /// Acknowledged writes that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
@@ -55,14 +82,21 @@ const ENOUGH: usize = 5;
 
 impl Promises {
     /// The promises for a person.
-    pub(crate) fn words(&self) -> Vec<String> {
-        let mut words = vec![match self.lost {
+    pub(crate) fn words(&self, durability: Durability) -> Vec<String> {
+        let mut words = vec![match self.may_lose(durability) {
             Loss::None => "no acknowledged write is lost".to_owned(),
             Loss::LastSecond => "no acknowledged write older than a second is lost".to_owned(),
             Loss::Told(why) => format!("lost acknowledged writes are counted, not judged: {why}"),
         }];
+        if durability == Durability::Replicated {
+            words.push(
+                "a value that was read before its write was acknowledged may be gone; that is counted"
+                    .to_owned(),
+            );
+        }
         words.push("nothing is applied twice, no value is wrong".to_owned());
-        words.push(match self.errors {
+        let kinds = self.may_fail(durability);
+        words.push(match kinds.as_slice() {
             [] => "no client sees an error".to_owned(),
             kinds => {
                 format!("clients of the struck shards see no error but {}, others none", kinds.join(", "))
@@ -71,7 +105,7 @@ impl Promises {
         let limit = |limit: Limit| format!("{} ms, median {} ms", limit.most_ms, limit.median_ms);
         words.push(format!(
             "nobody waits longer than {}; elsewhere {}",
-            limit(self.stall),
+            limit(self.may_stall(durability)),
             limit(self.elsewhere)
         ));
         words.push(format!("all is as before within {} s", self.heal_ms as f64 / 1e3));
@@ -79,31 +113,67 @@ impl Promises {
     }
 
     /// What did not hold in these runs of one drill; empty when everything did.
-    pub(crate) fn breaches(&self, runs: &[&Figures], times: Times) -> Vec<String> {
+    pub(crate) fn breaches(&self, runs: &[&Figures], times: Times, durability: Durability) -> Vec<String> {
         let mut breaches = Vec::new();
         for (number, run) in runs.iter().enumerate() {
-            let here = self.run_breaches(run, times);
+            let here = self.run_breaches(run, times, durability);
             breaches.extend(here.into_iter().map(|what| match runs.len() {
                 1 => what,
                 _ => format!("run {}: {what}", number + 1),
             }));
         }
         if times == Times::Judged && runs.len() >= ENOUGH {
-            breaches.extend(medians("clients of the struck shards", self.stall, runs, |run| run.stall_ms));
+            breaches.extend(medians(
+                "clients of the struck shards",
+                self.may_stall(durability),
+                runs,
+                |run| run.stall_ms,
+            ));
             breaches
                 .extend(medians("clients of the other shards", self.elsewhere, runs, |run| run.elsewhere_ms));
         }
         breaches
     }
 
-    fn run_breaches(&self, run: &Figures, times: Times) -> Vec<String> {
+    /// What an acknowledgement by a replica means: nothing of it is lost while either of the two lives.
+    fn may_lose(&self, durability: Durability) -> Loss {
+        match (self.lost, durability) {
+            (Loss::Told(_), Durability::Replicated) => Loss::None,
+            (lost, Durability::Async | Durability::Replicated) => lost,
+        }
+    }
+
+    /// Until the old primary is back as a replica nobody can confirm a write: its client waits `gateway.durability-wait`
+    /// longer, until it is told.
+    fn may_stall(&self, durability: Durability) -> Limit {
+        let Limit { median_ms, most_ms } = self.stall;
+        let wait = match durability {
+            Durability::Async => 0,
+            Durability::Replicated => CONFIRMATION,
+        };
+        Limit { median_ms: median_ms + wait, most_ms: most_ms + wait }
+    }
+
+    fn may_fail(&self, durability: Durability) -> Vec<&'static str> {
+        let told: &[&str] = match durability {
+            Durability::Async => &[],
+            Durability::Replicated => &UNCONFIRMED,
+        };
+        self.errors.iter().chain(told).copied().collect()
+    }
+
+    fn run_breaches(&self, run: &Figures, times: Times, durability: Durability) -> Vec<String> {
         let mut found = Vec::new();
         let mut more_than = |count: u64, allowed: u64, what: &str| {
             if count > allowed {
                 found.push(format!("{count} {what}"));
             }
         };
-        let (lost, old) = match self.lost {
+        let undone = match (self.lost, durability) {
+            (Loss::None, Durability::Async) => 0,
+            (_, Durability::Replicated) | (Loss::LastSecond | Loss::Told(_), _) => u64::MAX,
+        };
+        let (lost, old) = match self.may_lose(durability) {
             Loss::None => (0, 0),
             // what was lost is also read as an old value until it is written again
             Loss::LastSecond => (run.last_second_writes, u64::MAX),
@@ -111,12 +181,17 @@ impl Promises {
         };
         more_than(run.lost_writes, lost, "acknowledged writes were lost");
         more_than(run.stale_reads, old, "reads gave an older value than was acknowledged");
+        more_than(
+            run.undone_reads,
+            undone,
+            "values had been read before they were acknowledged and were gone",
+        );
         more_than(run.doubled_writes, 0, "writes were applied twice");
         more_than(run.wrong_reads, 0, "values were wrong");
         more_than(run.unread_keys, 0, "keys could not be read in the end");
         more_than(run.failed_before, 0, "requests failed before the fault");
         found.extend(run.failed.clone());
-        found.extend(unexpected(&run.errors, self.errors, "struck"));
+        found.extend(unexpected(&run.errors, &self.may_fail(durability), "struck"));
         found.extend(unexpected(&run.errors_elsewhere, &[], "other"));
         match (times, run.heal_ms) {
             (_, None) => found.push("it did not heal".to_owned()),
@@ -126,7 +201,12 @@ impl Promises {
             (Times::Judged | Times::Told | Times::Busy, Some(_)) => {}
         }
         if times == Times::Judged {
-            found.extend(over("a client of a struck shard", self.stall.most_ms, run.stall_ms, run.noise_ms));
+            found.extend(over(
+                "a client of a struck shard",
+                self.may_stall(durability).most_ms,
+                run.stall_ms,
+                run.noise_ms,
+            ));
             found.extend(over(
                 "a client of another shard",
                 self.elsewhere.most_ms,
@@ -204,7 +284,7 @@ mod tests {
     fn breaches(promises: &Promises, spoil: fn(&mut Figures)) -> Vec<String> {
         let mut run = good();
         spoil(&mut run);
-        promises.breaches(&[&run], Times::Judged)
+        promises.breaches(&[&run], Times::Judged, Durability::Async)
     }
 
     #[test]
@@ -218,6 +298,7 @@ mod tests {
         for (spoil, word) in [
             ((|run: &mut Figures| run.lost_writes = 1) as fn(&mut Figures), "lost"),
             (|run| run.stale_reads = 1, "older value"),
+            (|run| run.undone_reads = 1, "were gone"),
             (|run| run.doubled_writes = 1, "twice"),
             (|run| run.wrong_reads = 1, "wrong"),
             (|run| run.unread_keys = 1, "read in the end"),
@@ -247,11 +328,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_replica_confirmed_is_not_lost_and_what_none_did_is_told() {
+        let told = Promises { lost: Loss::Told("because"), ..PROMISES };
+        let judged = |run: &Figures, durability| told.breaches(&[run], Times::Judged, durability).len();
+        let lost = Figures { lost_writes: 1, ..good() };
+        assert_eq!((judged(&lost, Durability::Async), judged(&lost, Durability::Replicated)), (0, 1));
+        let slow = Figures { stall_ms: Some(1_100.0), ..good() };
+        assert_eq!((judged(&slow, Durability::Async), judged(&slow, Durability::Replicated)), (1, 0));
+        let unconfirmed = Figures { errors: one("UNREPLICATED"), undone_reads: 1, ..good() };
+        assert_eq!(
+            (judged(&unconfirmed, Durability::Async), judged(&unconfirmed, Durability::Replicated)),
+            (1, 0)
+        );
+        let words = told.words(Durability::Replicated).join("; ");
+        assert!(words.contains("no acknowledged write is lost") && words.contains("NOREPLICAS"), "{words}");
+    }
+
+    #[test]
     fn medians_are_judged_from_five_runs_on() {
         let slow = Figures { stall_ms: Some(60.0), ..good() };
-        let judged = |count| PROMISES.breaches(&vec![&slow; count], Times::Judged);
+        let judged = |count| PROMISES.breaches(&vec![&slow; count], Times::Judged, Durability::Async);
         assert_eq!((judged(4).len(), judged(5).len()), (0, 1));
-        let told = PROMISES.breaches(&[&Figures { stall_ms: Some(9e9), ..good() }], Times::Told);
+        let told =
+            PROMISES.breaches(&[&Figures { stall_ms: Some(9e9), ..good() }], Times::Told, Durability::Async);
         assert_eq!(told.len(), 0, "times are not judged where that was asked for");
     }
 

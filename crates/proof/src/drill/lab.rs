@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::deployment::{READY, child, run};
+use super::judge::Durability;
 use super::scene::{Member, Shard, ask};
 use super::system::{is_root, now_ms, private_dir};
 use super::{DrillError, progress};
@@ -59,7 +60,7 @@ type Owners = Vec<(usize, Vec<(u16, u16)>)>;
 
 impl Lab {
     /// Makes the networks, starts servers and gateway, and forms the cluster.
-    pub(crate) async fn start(program: &Path) -> Result<Lab, DrillError> {
+    pub(crate) async fn start(program: &Path, durability: Durability) -> Result<Lab, DrillError> {
         if !is_root() {
             let why = "networks are made for this drill, which only root may do: run it as root";
             return Err(DrillError::Unable(why.to_owned()));
@@ -71,11 +72,11 @@ impl Lab {
             cut: Vec::new(),
             fenced: Vec::new(),
         };
-        lab.build(program).await?;
+        lab.build(program, durability).await?;
         Ok(lab)
     }
 
-    async fn build(&mut self, program: &Path) -> Result<(), DrillError> {
+    async fn build(&mut self, program: &Path, durability: Durability) -> Result<(), DrillError> {
         let lan = self.lan();
         ip(&["netns", "add", &lan])?;
         ip(&["-n", &lan, "link", "add", "br0", "type", "bridge"])?;
@@ -107,7 +108,7 @@ impl Lab {
             "--listen",
             GATEWAY,
         ]);
-        gateway.args(["--seeds", &seeds.join(",")]);
+        gateway.args(["--seeds", &seeds.join(","), "--durability", durability.word()]);
         self.children.push(gateway.spawn().map_err(DrillError::system("start a gateway"))?);
         Ok(())
     }

@@ -38,7 +38,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use args::Args;
 use args::{Output, Plan, Where};
-use catalogue::{Drill, Needs};
+use catalogue::{Cast, Needs};
+pub use judge::Durability;
 use report::{DrillReport, Report};
 use scene::Scene;
 
@@ -157,10 +158,10 @@ async fn drill(plan: &Plan) -> Result<Report, DrillError> {
     let stop = |kind| signal(kind).map_err(DrillError::system("listen to signals"));
     let (mut interrupt, mut terminate) = (stop(SignalKind::interrupt())?, stop(SignalKind::terminate())?);
     let mut scene = None;
-    for drill in &plan.drills {
-        let mut done = DrillReport::begin(drill);
+    for cast in &plan.drills {
+        let mut done = DrillReport::begin(cast);
         let finished = tokio::select! {
-            () = several(plan, drill, &mut scene, &mut done) => true,
+            () = several(plan, cast, &mut scene, &mut done) => true,
             _ = interrupt.recv() => false,
             _ = terminate.recv() => false,
         };
@@ -171,11 +172,11 @@ async fn drill(plan: &Plan) -> Result<Report, DrillError> {
             scene.put_right().await;
         }
         let spoiled = !finished || done.unable.is_some() || done.unhealed();
-        done.conclude(drill, report.times);
-        progress(&format!("{}: {}", drill.name, done.verdict()));
+        done.conclude(cast, report.times);
+        progress(&format!("{}: {}", done.title(), done.verdict()));
         report.add(done);
         // the next drill gets a new one where this one is not what the next needs, or not what it was
-        if spoiled || drill.needs != Needs::Any {
+        if spoiled || cast.drill.needs != Needs::Any {
             scene = None;
         }
         if !finished {
@@ -189,17 +190,19 @@ async fn drill(plan: &Plan) -> Result<Report, DrillError> {
 }
 
 /// One drill, as many times as asked for.
-async fn several(plan: &Plan, drill: &Drill, scene: &mut Option<Scene>, done: &mut DrillReport) {
+async fn several(plan: &Plan, cast: &Cast, scene: &mut Option<Scene>, done: &mut DrillReport) {
+    let drill = cast.drill;
     for number in 1..=plan.times {
         let run = async {
-            if drill.needs != Needs::Any && number == 1 {
+            let other = |scene: &Scene| scene.durability != cast.durability;
+            if (drill.needs != Needs::Any && number == 1) || scene.as_ref().is_some_and(other) {
                 *scene = None;
             }
             let scene = match scene {
                 Some(scene) => scene,
-                None => scene.insert(Scene::open(plan, drill).await?),
+                None => scene.insert(Scene::open(plan, cast).await?),
             };
-            progress(&format!("{} {number}/{}: {}", drill.name, plan.times, drill.about));
+            progress(&format!("{} {number}/{}: {}", done.title(), plan.times, drill.about));
             let run = course::run(drill, scene, plan).await;
             scene.put_right().await;
             run
@@ -222,7 +225,7 @@ fn agree(dir: &Path, plan: &Plan) -> Result<(), DrillError> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(DrillError::NotAgreed);
     }
-    let names: Vec<&str> = plan.drills.iter().map(|drill| drill.name).collect();
+    let names: Vec<&str> = plan.drills.iter().map(|cast| cast.drill.name).collect();
     let mut err = io::stderr();
     let _ =
         write!(err, "Break things in {} ({})? Clients will notice. [y/N] ", dir.display(), names.join(", "));

@@ -85,7 +85,7 @@ fn overview(report: &Report) -> Markup {
                     @let (class, word) = verdict(drill);
                     @let summary = &drill.summary;
                     tr {
-                        td.left { a href=(format!("#{}", drill.name)) { (drill.name) } }
+                        td.left { a href=(format!("#{}", drill.anchor())) { (drill.title()) } }
                         td.left { span class=(format!("verdict {class}")) { (word) } }
                         td { (drill.runs.len()) }
                         td { (units::grouped(summary.acknowledged_writes)) }
@@ -110,9 +110,9 @@ fn card(drill: &DrillReport) -> Markup {
     let wait = |run: &Run| run.figures.stall_ms.unwrap_or(0.0);
     let worst = drill.runs.iter().enumerate().max_by(|one, other| wait(one.1).total_cmp(&wait(other.1)));
     html! {
-        section.card id=(drill.name) {
+        section.card id=(drill.anchor()) {
             div.drill-head {
-                div { h2 { (drill.name) } p { (drill.about) } }
+                div { h2 { (drill.title()) } p { (drill.about) } }
                 div class=(format!("verdict {class}")) { (word) }
             }
             (figures(drill))
@@ -149,6 +149,7 @@ fn figures(drill: &DrillReport) -> Markup {
                 (count("lost", summary.lost_writes))
                 (count("applied twice", summary.doubled_writes))
                 (count("stale reads", summary.stale_reads))
+                (count("read before confirmed, then gone", summary.undone_reads))
                 li { b { (errors(&summary.errors)) } " " span { "errors" } }
             }
         }
@@ -157,7 +158,7 @@ fn figures(drill: &DrillReport) -> Markup {
 
 fn run_course(drill: &DrillReport, at: usize, run: &Run) -> Markup {
     let timeline = &run.timeline;
-    let title = format!("{}, run {}: requests a second of each shard, and failures", drill.name, at + 1);
+    let title = format!("{}, run {}: requests a second of each shard, and failures", drill.title(), at + 1);
     html! {
         @if drill.runs.len() > 1 { p { "Run " (at + 1) " of " (drill.runs.len()) ": " (run.figures.words()) } }
         div.plot { (PreEscaped(Chart::new(timeline).svg(&title))) }
@@ -223,6 +224,11 @@ fn method(report: &Report) -> Markup {
                      since the time after the fault is the longer one."
                 }
                 li { "The fault comes at a random moment. Times of several runs are median (least–most)." }
+                li {
+                    "A drill called replicated was run with durability \"replicated\": a write is acknowledged when a replica has it, \
+                     so none may be lost. UNREPLICATED tells the client that no replica has confirmed its write, NOREPLICAS that it \
+                     was refused as there is none."
+                }
                 li { "UNCERTAIN tells the client that its write may or may not have been applied. It is never sent twice." }
                 @if report.drills.iter().any(|drill| drill.runs.len() < 5) {
                     li { "Fewer than five runs of a drill say little about its median." }
@@ -236,7 +242,7 @@ fn method(report: &Report) -> Markup {
 mod tests {
     use super::super::catalogue;
     use super::super::figures::Figures;
-    use super::super::judge::Times;
+    use super::super::judge::{Durability, Times};
     use super::super::timeline::{Lane, Mark};
     use super::*;
     use crate::machine::Machine;
@@ -263,9 +269,10 @@ mod tests {
         let figures =
             Figures { lost_writes: lost, heal_ms: Some(900), stall_ms: Some(12.0), ..Figures::default() };
         let drill = catalogue::named("primary-killed").unwrap();
-        let mut done = DrillReport::begin(drill);
+        let cast = &catalogue::Cast { drill, durability: Durability::Replicated };
+        let mut done = DrillReport::begin(cast);
         done.runs.push(Run { figures, timeline });
-        done.conclude(drill, Times::Judged);
+        done.conclude(cast, Times::Judged);
         let mut report = Report {
             schema: 1,
             evenkeel: "0".to_owned(),
@@ -287,7 +294,7 @@ mod tests {
     #[test]
     fn the_page_is_whole_and_asks_for_nothing_from_outside() {
         let page = page(&report(0));
-        assert!(page.contains("every promise held") && page.contains("primary-killed"));
+        assert!(page.contains("every promise held") && page.contains("primary-killed, replicated"));
         assert!(page.contains("node &lt;1&gt;"), "what a deployment says is escaped");
         for outside in ["http://", "https://", "src=", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");

@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Outcome;
 use super::args::{Plan, Where};
-use super::catalogue::Drill;
+use super::catalogue::Cast;
 use super::figures::Figures;
-use super::judge::{Times, median};
+use super::judge::{Durability, Times, median};
 use super::timeline::Timeline;
 use crate::machine::Machine;
 use crate::units;
@@ -39,6 +39,8 @@ pub(crate) struct Report {
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct DrillReport {
     pub(crate) name: &'static str,
+    /// What writes waited for: the class by which losses are judged.
+    pub(crate) durability: Durability,
     pub(crate) about: &'static str,
     pub(crate) promises: Vec<String>,
     /// Promises that did not hold.
@@ -63,6 +65,7 @@ pub(crate) struct Summary {
     pub(crate) lost_writes: u64,
     pub(crate) doubled_writes: u64,
     pub(crate) stale_reads: u64,
+    pub(crate) undone_reads: u64,
     pub(crate) uncertain_writes: u64,
     /// Failed requests by kind, everywhere.
     pub(crate) errors: BTreeMap<String, u64>,
@@ -163,16 +166,30 @@ impl Report {
 }
 
 impl DrillReport {
-    pub(crate) fn begin(drill: &Drill) -> DrillReport {
+    pub(crate) fn begin(cast: &Cast) -> DrillReport {
         DrillReport {
-            name: drill.name,
-            about: drill.about,
-            promises: drill.promises.words(),
+            name: cast.drill.name,
+            durability: cast.durability,
+            about: cast.drill.about,
+            promises: cast.drill.promises.words(cast.durability),
             breaches: Vec::new(),
             unable: None,
             summary: Summary::default(),
             runs: Vec::new(),
         }
+    }
+
+    /// Its name and class for people.
+    pub(crate) fn title(&self) -> String {
+        match self.durability {
+            Durability::Async => self.name.to_owned(),
+            Durability::Replicated => format!("{}, {}", self.name, self.durability.word()),
+        }
+    }
+
+    /// Its place on the page.
+    pub(crate) fn anchor(&self) -> String {
+        format!("{}-{}", self.name, self.durability.word())
     }
 
     /// Whether a run ended without everything being as before.
@@ -181,9 +198,9 @@ impl DrillReport {
     }
 
     /// Sums up and judges.
-    pub(crate) fn conclude(&mut self, drill: &Drill, times: Times) {
+    pub(crate) fn conclude(&mut self, cast: &Cast, times: Times) {
         let runs: Vec<&Figures> = self.runs.iter().map(|run| &run.figures).collect();
-        self.breaches = drill.promises.breaches(&runs, times);
+        self.breaches = cast.drill.promises.breaches(&runs, times, cast.durability);
         self.summary = Summary::of(&runs);
     }
 
@@ -212,6 +229,7 @@ impl Summary {
             lost_writes: sum(|run| run.lost_writes),
             doubled_writes: sum(|run| run.doubled_writes),
             stale_reads: sum(|run| run.stale_reads),
+            undone_reads: sum(|run| run.undone_reads),
             uncertain_writes: sum(|run| run.uncertain_writes),
             errors,
             stall_ms: spread(|run| run.stall_ms),

@@ -12,9 +12,10 @@ use evenkeel_control::status::{Event, Level, Node, Role, Status};
 use tokio::time::{sleep, timeout};
 
 use super::args::{Plan, Where};
-use super::catalogue::{Drill, Entrance, Needs};
+use super::catalogue::{Cast, Entrance, Needs};
 use super::deployment::{Deployment, is_whole, words};
 use super::entrance::Pair;
+use super::judge::Durability;
 use super::system::{Process, Signal, dice, now_ms};
 use super::{DrillError, lab::Lab};
 use crate::link::{Answer, Door, Link};
@@ -75,6 +76,8 @@ enum Ground {
 pub(crate) struct Scene {
     ground: Ground,
     program: PathBuf,
+    /// What writes wait for here.
+    pub(crate) durability: Durability,
     /// The shards when the drill began, by their first slot.
     pub(crate) shards: Vec<Shard>,
     /// Those of them that the fault is about, by their place.
@@ -91,11 +94,11 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// Starts a deployment of the drill's own, or takes the one that runs.
-    pub(crate) async fn open(plan: &Plan, drill: &Drill) -> Result<Scene, DrillError> {
-        let ground = match (&plan.place, drill.needs) {
-            (_, Needs::Networks) => Ground::Lab(Lab::start(&plan.program).await?),
+    pub(crate) async fn open(plan: &Plan, cast: &Cast) -> Result<Scene, DrillError> {
+        let ground = match (&plan.place, cast.drill.needs) {
+            (_, Needs::Networks) => Ground::Lab(Lab::start(&plan.program, cast.durability).await?),
             (Where::Own(given), needs) => {
-                Ground::Deployment(Deployment::start(&plan.program, needs, given).await?)
+                Ground::Deployment(Deployment::start(&plan.program, needs, cast.durability, given).await?)
             }
             (Where::Running(dir), Needs::Any) => Ground::Deployment(Deployment::running(&plan.program, dir)),
             (Where::Running(_), Needs::Memory(_) | Needs::SmallDisk { .. }) => {
@@ -107,6 +110,7 @@ impl Scene {
         Ok(Scene {
             ground,
             program: plan.program.clone(),
+            durability: cast.durability,
             shards: Vec::new(),
             struck: BTreeSet::new(),
             notes: Vec::new(),
@@ -145,7 +149,8 @@ impl Scene {
             }
             Entrance::TwoGateways => {
                 let seeds: Vec<String> = status.nodes.iter().map(|node| node.addr.clone()).collect();
-                let pair = Pair::start(&self.program, &seeds, &secrets.node_password).await?;
+                let pair =
+                    Pair::start(&self.program, &seeds, &secrets.node_password, self.durability).await?;
                 let addrs = pair.gateways.iter().map(|gateway| gateway.addr.to_string()).collect();
                 self.pair = Some(pair);
                 Ok((addrs, None))

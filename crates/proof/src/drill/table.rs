@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::catalogue;
 use super::figures::Figures;
+use super::judge::Durability;
 use super::report::{DrillReport, Report, Spread};
 use crate::units;
 
@@ -12,8 +13,13 @@ pub(crate) fn list() -> String {
     let mut text = String::new();
     for drill in catalogue::ALL {
         text += &format!("{}: {}\n", drill.name, drill.about);
-        for promise in drill.promises.words() {
+        let plain = drill.promises.words(Durability::Async);
+        for promise in &plain {
             text += &format!("    {promise}\n");
+        }
+        let confirmed = drill.promises.words(Durability::Replicated);
+        for promise in confirmed.iter().filter(|promise| !plain.contains(promise)) {
+            text += &format!("    with --durability replicated: {promise}\n");
         }
     }
     text
@@ -23,6 +29,7 @@ pub(crate) fn list() -> String {
 pub(crate) fn table(report: &Report) -> String {
     let head = [
         "DRILL",
+        "CLASS",
         "RUNS",
         "WRITES",
         "LOST",
@@ -49,16 +56,17 @@ pub(crate) fn table(report: &Report) -> String {
         text.push('\n');
     }
     text += "\nSTALL: longest time that a client of a struck shard was without a right answer; ELSEWHERE: of another \
-             shard;\nNOISE: of any before the fault. Times are median (least–most) over the runs.\n";
+             shard;\nNOISE: of any before the fault. Times are median (least–most) over the runs. CLASS: what writes waited for,\n\
+             the primary (async) or a replica too (replicated).\n";
     if let Some(remark) = report.remark() {
         text += &format!("{remark}\n");
     }
     for drill in &report.drills {
         for breach in &drill.breaches {
-            text += &format!("\n{}: {breach}", drill.name);
+            text += &format!("\n{}: {breach}", drill.title());
         }
         if let Some(why) = &drill.unable {
-            text += &format!("\n{}: could not be run: {why}", drill.name);
+            text += &format!("\n{}: could not be run: {why}", drill.title());
         }
     }
     text
@@ -68,6 +76,7 @@ fn row(drill: &DrillReport) -> Vec<String> {
     let summary = &drill.summary;
     vec![
         drill.name.to_owned(),
+        drill.durability.word().to_owned(),
         drill.runs.len().to_string(),
         units::grouped(summary.acknowledged_writes),
         units::grouped(summary.lost_writes),
@@ -127,11 +136,12 @@ impl Figures {
             },
         );
         format!(
-            "{} writes, {} lost, {} twice, {} stale, errors: {}, stall {} (elsewhere {}, noise {}), healed after {}",
+            "{} writes, {} lost, {} twice, {} stale, {} undone, errors: {}, stall {} (elsewhere {}, noise {}), healed after {}",
             units::grouped(self.acknowledged_writes),
             self.lost_writes,
             self.doubled_writes,
             self.stale_reads,
+            self.undone_reads,
             errors(&all),
             or_dash(self.stall_ms),
             or_dash(self.elsewhere_ms),

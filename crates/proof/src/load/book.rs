@@ -10,6 +10,8 @@ pub(crate) enum Judgement {
     Right,
     /// Older than an acknowledged write.
     Stale,
+    /// As old as the newest acknowledged write, though a newer one of unknown fate had been read before.
+    Undone,
     /// An uncertain write took effect after a newer acknowledged one.
     Late,
     /// Sent behind the read, by the same client. A read that was asked again may see such a write, if that one's
@@ -32,6 +34,8 @@ pub(crate) enum Fit {
 /// A key whose value carries a version that only grows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Register {
+    /// Newest version that was acknowledged.
+    acknowledged: u64,
     /// Newest version that is known to have been applied.
     known: u64,
     /// Newest version sent.
@@ -66,6 +70,7 @@ impl Register {
 
     /// The write of a version was acknowledged.
     pub(crate) fn acknowledged(&mut self, version: u64) -> Fit {
+        self.acknowledged = self.acknowledged.max(version);
         self.known = self.known.max(version);
         self.fit(version)
     }
@@ -101,6 +106,11 @@ impl Register {
         match version {
             _ if version == self.known => Judgement::Right,
             _ if version < self.known && uncertain => Judgement::Late,
+            _ if version < self.known && version >= self.acknowledged => {
+                // it is told once
+                self.known = version;
+                Judgement::Undone
+            }
             _ if version < self.known => Judgement::Stale,
             _ if version <= ceiling && uncertain => {
                 // Seen once, it must not go back any more.
@@ -203,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_was_seen_before_its_fate_was_known_may_be_undone_once() {
+        let mut register = Register::default();
+        let (first, second) = (register.next(), register.next());
+        assert_eq!(register.acknowledged(first), Fit::Fits);
+        register.uncertain(second);
+        assert_eq!(register.read(second, second), Judgement::Right);
+        assert_eq!(register.read(first, second), Judgement::Undone);
+        assert_eq!(register.read(first, second), Judgement::Right);
+        assert_eq!(register.read(0, second), Judgement::Stale, "what was acknowledged is another matter");
+    }
+
+    #[test]
     fn the_newest_acknowledged_version_is_right_and_older_ones_are_stale() {
         let mut register = written(3);
         assert_eq!(register.read(3, 3), Judgement::Right);
@@ -219,7 +241,7 @@ mod tests {
         register.uncertain(lost);
         assert_eq!(register.read(1, 2), Judgement::Right, "not applied so far");
         assert_eq!(register.read(2, 2), Judgement::Right, "applied");
-        assert_eq!(register.read(1, 2), Judgement::Stale, "seen and gone");
+        assert_eq!(register.read(1, 2), Judgement::Undone, "seen and gone");
     }
 
     #[test]
@@ -255,7 +277,7 @@ mod tests {
         let (mut register, version) = early();
         register.uncertain(version);
         assert_eq!(register.read(version, version), Judgement::Right);
-        assert_eq!(register.read(1, version), Judgement::Stale, "seen and gone");
+        assert_eq!(register.read(1, version), Judgement::Undone, "seen and gone");
     }
 
     #[test]

@@ -199,13 +199,16 @@ impl Books<'_> {
             (Judgement::Right, _) => return,
             (Judgement::Stale, When::Running) => (&mut self.verdict.stale_reads, "stale"),
             (Judgement::Stale, When::Settling) => (&mut self.verdict.lost_writes, "lost"),
+            (Judgement::Undone, _) => {
+                (&mut self.verdict.undone_reads, "undone, seen before it was confirmed")
+            }
             (Judgement::Late, _) => (&mut self.verdict.late_writes, "late"),
             (Judgement::Early, _) => (&mut self.verdict.early_reads, "early"),
             (Judgement::Impossible, _) => (&mut self.verdict.wrong_reads, "impossible"),
         };
         *count += 1;
         let name = self.name('r');
-        self.verdict.finding(|| format!("{what}: {name} holds version {version}, acknowledged is {known}"));
+        self.verdict.finding(|| format!("{what}: {name} holds version {version}, known is {known}"));
     }
 
     fn fitted(&mut self, fit: Fit, version: u64) {

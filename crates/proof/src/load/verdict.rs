@@ -28,6 +28,9 @@ pub struct Verdict {
     pub wrong_reads: u64,
     /// Reads while the load ran that were older than an acknowledged write.
     pub stale_reads: u64,
+    /// Reads that did not show a write of unknown fate any more that had been read before: who reads a write before it
+    /// is acknowledged may see it undone.
+    pub undone_reads: u64,
     /// Reads of a write of unknown fate that took effect after a newer acknowledged one. A client that gave
     /// up waiting cannot rule this out, so it does not spoil [`Verdict::is_intact`].
     pub late_writes: u64,
@@ -59,12 +62,13 @@ const MOST_TEXTS: usize = 64;
 const LONGEST_TEXT: usize = 200;
 
 impl Verdict {
-    /// Whether every key ended as it must: nothing lost, doubled, wrong, stale or unread.
+    /// Whether every key ended as it must: nothing lost, doubled, wrong, stale, undone or unread.
     pub fn is_intact(&self) -> bool {
         self.lost_writes == 0
             && self.doubled_writes == 0
             && self.wrong_reads == 0
             && self.stale_reads == 0
+            && self.undone_reads == 0
             && self.unverified_keys == 0
     }
 
@@ -115,11 +119,12 @@ impl fmt::Display for Verdict {
         )?;
         writeln!(
             out,
-            "{} lost, {} doubled, {} wrong, {} stale, {} late, {} early, {} keys unread; longest stall {:.1?}, outage {:.1?}",
+            "{} lost, {} doubled, {} wrong, {} stale, {} undone, {} late, {} early, {} keys unread; longest stall {:.1?}, outage {:.1?}",
             self.lost_writes,
             self.doubled_writes,
             self.wrong_reads,
             self.stale_reads,
+            self.undone_reads,
             self.late_writes,
             self.early_reads,
             self.unverified_keys,
@@ -149,6 +154,7 @@ mod tests {
             |verdict: &mut Verdict| verdict.doubled_writes = 1,
             |verdict: &mut Verdict| verdict.wrong_reads = 1,
             |verdict: &mut Verdict| verdict.stale_reads = 1,
+            |verdict: &mut Verdict| verdict.undone_reads = 1,
             |verdict: &mut Verdict| verdict.unverified_keys = 1,
         ] {
             let mut spoiled = Verdict::default();
