@@ -1,103 +1,114 @@
-//! The gateway beside direct access and HAProxy, in one run: `cargo bench -p evenkeel --bench side_by_side`.
+//! The gateway beside direct access and other proxies, in one run: `cargo bench -p evenkeel --bench side_by_side`.
 //!
-//! Real servers (3 primaries, 3 replicas, and one alone behind HAProxy, which knows no slots), redis-benchmark as the
-//! load, everything on one core, so that no wake-up of another core is in the figures. Targets take turns, the order
-//! changes every round, and ratios are made inside a round: absolute speed drifts with what else the machine does.
-//! Processor time is the kernel's run time of every thread, before and after.
+//! Real servers (3 primaries, 3 replicas, and one alone behind proxies that know no slots), redis-benchmark as the
+//! load, everything on one core, so that no wake-up of another core is in the figures but where a row says so. Targets take
+//! turns, the order changes every round, and ratios are made inside a round: absolute speed drifts with what else the
+//! machine does. Processor time is the kernel's run time of every thread, before and after.
 //!
-//! `EVENKEEL_ROUNDS` (5) and `EVENKEEL_SECONDS` (1.5) a measurement. Needs redis-server, redis-benchmark, haproxy.
+//! `-- --help` lists what else it measures. Needs redis-server, redis-benchmark, haproxy, nutcracker and perf.
 
+mod chart;
+mod crowd;
+mod floor;
+mod loads;
 mod measure;
+mod options;
+mod peers;
+mod process;
+mod record;
 mod stage;
+mod strain;
+mod table;
 
-use measure::{Sample, Workload, measure};
-use stage::{Stage, Target};
-
-const WORKLOADS: [Workload; 7] = [
-    Workload { name: "GET 64 B, 50 connections", command: "get", clients: 50, pipeline: 1, size: 64 },
-    Workload { name: "SET 64 B, 50 connections", command: "set", clients: 50, pipeline: 1, size: 64 },
-    Workload {
-        name: "GET 64 B, 50 connections, pipeline 16",
-        command: "get",
-        clients: 50,
-        pipeline: 16,
-        size: 64,
-    },
-    Workload {
-        name: "SET 64 B, 50 connections, pipeline 16",
-        command: "set",
-        clients: 50,
-        pipeline: 16,
-        size: 64,
-    },
-    Workload { name: "GET 64 B, 500 connections", command: "get", clients: 500, pipeline: 1, size: 64 },
-    Workload { name: "SET 64 B, 500 connections", command: "set", clients: 500, pipeline: 1, size: 64 },
-    Workload { name: "GET 64 B, 1 connection", command: "get", clients: 1, pipeline: 1, size: 64 },
-];
-const TARGETS: [Target; 3] = [Target::Direct, Target::Haproxy, Target::Gateway];
+use clap::Parser;
+use loads::{LOADS, Load, Values};
+use options::{Mode, Options};
+use peers::Peer;
+use record::{Idle, Line, Record, Table};
+use stage::{FLOOR, Stage, Target};
 
 fn main() {
-    if std::env::args().any(|word| word == "--list") {
+    let options = Options::parse();
+    if options.list {
         return; // cargo asks what tests a bench holds
     }
-    let rounds = setting("EVENKEEL_ROUNDS", 5.0) as usize;
-    let seconds = setting("EVENKEEL_SECONDS", 1.5);
-    measure::stay_on_one_core();
-    let stage = Stage::set();
-    let mut samples: Vec<Vec<[Sample; TARGETS.len()]>> = vec![Vec::new(); WORKLOADS.len()];
-    for round in 0..rounds {
-        for (at, workload) in WORKLOADS.iter().enumerate() {
-            let mut row = [Sample::default(); TARGETS.len()];
-            for turn in 0..TARGETS.len() {
-                let place = (turn + round) % TARGETS.len();
-                row[place] = measure(&stage, TARGETS[place], workload, seconds);
+    if let Some(value) = options.nice {
+        process::be_nice(value);
+    }
+    match options.mode {
+        Some(Mode::Floor { port }) => floor::serve(port),
+        Some(Mode::Idle) => crowd::idle(),
+        Some(Mode::Arrivals) => crowd::arrivals(options.rounds),
+        Some(Mode::Overload) => strain::overload(&options),
+        Some(Mode::Fairness) => strain::fairness(&options),
+        Some(Mode::Large) => strain::large(&options),
+        Some(Mode::Clients) => strain::clients(&options),
+        None => side_by_side(&options),
+    }
+}
+
+fn side_by_side(options: &Options) {
+    let record = match &options.from {
+        Some(path) => Record::read(path),
+        None => measured(options),
+    };
+    if let Some(path) = &options.json {
+        record.write(path);
+    }
+    if let Some(path) = &options.chart {
+        std::fs::write(path, chart::svg(&record))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+    table::print(&record);
+}
+
+fn measured(options: &Options) -> Record {
+    process::stay_on_last_core();
+    let mut peers = Peer::packaged();
+    peers
+        .extend(options.peers.iter().map(|text| Peer::parse(text).unwrap_or_else(|error| panic!("{error}"))));
+    let stage = Stage::set(&peers);
+    let loads: Vec<Load> = LOADS.into_iter().filter_map(|load| options.wanted(load)).collect();
+    let sizes: Vec<Values> =
+        Values::ALL.into_iter().filter(|values| loads.iter().any(|load| load.values == *values)).collect();
+    stage.fill(&sizes);
+    let mut tables: Vec<Table> = loads.iter().map(|load| empty(&stage, load)).collect();
+    for round in 0..options.rounds {
+        for (load, table) in loads.iter().zip(&mut tables) {
+            let lines = table.lines.len();
+            for turn in 0..lines {
+                let line = &mut table.lines[(turn + round) % lines];
+                let target = stage.target(&line.target);
+                line.samples.push(measure::measure(&stage, target, load, options.seconds));
             }
-            eprintln!("round {} of {rounds}: {}", round + 1, workload.name);
-            samples[at].push(row);
+            eprintln!("round {} of {}: {}", round + 1, options.rounds, load.name);
         }
     }
-    for (workload, rows) in WORKLOADS.iter().zip(&samples) {
-        print_table(workload, rows);
-    }
-    print_memory(&stage);
+    let proxies = stage.targets.iter().filter(|target| target.name != FLOOR && !options.no_idle);
+    let idle = proxies.filter_map(|target| {
+        let (kib_each, mib_before) = measure::idle_memory(target.proxy.as_ref()?, 5000);
+        Some(Idle { target: target.name.clone(), kib_each, mib_before })
+    });
+    Record { machine: machine(), tables, idle: idle.collect() }
 }
 
-fn print_table(workload: &Workload, rows: &[[Sample; TARGETS.len()]]) {
-    println!("\n{}\n", workload.name);
-    println!(
-        "| target | requests/s | p50 ms | p99 ms | proxy µs | servers µs | client µs | proxy CPU / HAProxy | requests per CPU second of everything / direct |"
-    );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
-    let median_of = |value: &dyn Fn(&[Sample; TARGETS.len()]) -> f64| measure::median(rows.iter().map(value));
-    for (place, target) in TARGETS.iter().enumerate() {
-        let of = |value: fn(&Sample) -> f64| median_of(&|row| value(&row[place]));
-        let proxy_ratio = median_of(&|row| row[place].proxy_us / row[1].proxy_us);
-        let whole_ratio = median_of(&|row| row[0].everything_us() / row[place].everything_us());
-        println!(
-            "| {} | {:.0} | {:.3} | {:.3} | {:.2} | {:.2} | {:.2} | {} | {whole_ratio:.2} |",
-            target.name(),
-            of(|sample| sample.per_second),
-            of(|sample| sample.p50_ms),
-            of(|sample| sample.p99_ms),
-            of(|sample| sample.proxy_us),
-            of(|sample| sample.servers_us),
-            of(|sample| sample.client_us),
-            if *target == Target::Direct { "-".to_owned() } else { format!("{proxy_ratio:.2}") },
-        );
-    }
+/// The lines of a load: the floor only where it means something.
+fn empty(stage: &Stage, load: &Load) -> Table {
+    let takes_part = |target: &&Target| target.name != FLOOR || load.has_floor();
+    let line = |target: &Target| Line { target: target.name.clone(), samples: Vec::new() };
+    Table { load: load.name.to_owned(), lines: stage.targets.iter().filter(takes_part).map(line).collect() }
 }
 
-fn print_memory(stage: &Stage) {
-    println!("\nMemory of an idle connection that was used once (5000 of them), and at the start\n");
-    println!("| target | KiB a connection | MiB at the start |\n|---|--:|--:|");
-    for target in [Target::Haproxy, Target::Gateway] {
-        let (each, start) = measure::idle_memory(stage, target, 5000);
-        println!("| {} | {each:.2} | {:.1} |", target.name(), start as f64 / 1024.0);
-    }
-}
-
-fn setting(name: &str, default: f64) -> f64 {
-    std::env::var(name)
-        .ok()
-        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+/// Processor, cores, kernel: what a figure without it says little.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let processor = read("/proc/cpuinfo");
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!(
+        "{}, {} cores, Linux {}",
+        processor.map_or("unknown processor", |(_, name)| name),
+        process::count_cores(),
+        kernel.trim()
+    )
 }

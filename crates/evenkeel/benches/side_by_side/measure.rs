@@ -1,128 +1,101 @@
-//! How it is measured: processor time of every process on the way, and what redis-benchmark says.
+//! How it is measured: processor time of every process on the way, system calls, and what redis-benchmark says.
 
+use crate::loads::{Load, Proxy};
+use crate::process::{Core, Process, children_time};
+use crate::record::Sample;
 use crate::stage::{Stage, Target};
-use rustix::thread::{CpuSet, sched_setaffinity};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-/// One kind of load.
-pub(crate) struct Workload {
-    pub(crate) name: &'static str,
-    pub(crate) command: &'static str,
-    pub(crate) clients: u32,
-    pub(crate) pipeline: u32,
-    pub(crate) size: u32,
-}
-
-/// What one measurement gave; times in microseconds of processor time for a request.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sample {
+/// What redis-benchmark says of a run.
+pub(crate) struct Said {
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
-    pub(crate) proxy_us: f64,
-    pub(crate) servers_us: f64,
-    pub(crate) client_us: f64,
-}
-
-impl Sample {
-    pub(crate) fn everything_us(&self) -> f64 {
-        self.proxy_us + self.servers_us + self.client_us
-    }
-}
-
-/// This process and all that it starts stay on the last core.
-pub(crate) fn stay_on_one_core() {
-    let last = std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
-    let mut cores = CpuSet::new();
-    cores.set(last);
-    sched_setaffinity(None, &cores).expect("a process may choose its core");
 }
 
 /// Runs one load against one target for about `seconds`.
-pub(crate) fn measure(stage: &Stage, target: Target, workload: &Workload, seconds: f64) -> Sample {
-    let trial = run(stage, target, workload, 20 * u64::from(workload.clients * workload.pipeline));
-    let requests = (trial.per_second * seconds) as u64;
-    run(stage, target, workload, requests.max(1000))
+pub(crate) fn measure(stage: &Stage, target: &Target, load: &Load, seconds: f64) -> Sample {
+    let proxy = target.proxy.as_ref();
+    if load.proxy == Proxy::Apart {
+        proxy.inspect(|proxy| proxy.stay_on(Core::First));
+    }
+    let trial = said(load.command(target, (20 * u64::from(load.clients * load.pipeline)).max(500)));
+    let requests = ((trial.per_second * seconds) as u64).max(200);
+    let mut sample = timed(stage, target, load, requests);
+    if let (Some(proxy), Proxy::TogetherCounted) = (proxy, load.proxy) {
+        sample.calls = Some(system_calls(proxy, load.command(target, requests / 3)) / (requests / 3) as f64);
+    }
+    proxy.inspect(|proxy| proxy.stay_on(Core::Last));
+    sample
 }
 
-fn run(stage: &Stage, target: Target, workload: &Workload, requests: u64) -> Sample {
-    let processes =
-        || (stage.proxy(target).map_or(0.0, run_time), stage.servers(target).into_iter().map(run_time).sum());
-    let (proxy, servers): (f64, f64) = processes();
-    let client = children_time();
-    let mut load = stage.load(target);
-    load.args(["-t", workload.command, "--csv", "-c", &workload.clients.to_string()]).args([
-        "-P",
-        &workload.pipeline.to_string(),
-        "-d",
-        &workload.size.to_string(),
-        "-n",
-        &requests.to_string(),
-    ]);
-    let output = load.output().expect("redis-benchmark is installed");
-    let (proxy_after, servers_after): (f64, f64) = processes();
-    let said = String::from_utf8_lossy(&output.stdout);
-    // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms",…
-    let row = said.lines().rfind(|line| line.starts_with("\"GET\"") || line.starts_with("\"SET\""));
-    let row = row.unwrap_or_else(|| panic!("redis-benchmark said\n{said}"));
-    let fields: Vec<f64> =
-        row.split(',').skip(1).filter_map(|field| field.trim_matches('"').parse().ok()).collect();
-    let each = |time: f64| time * 1e6 / requests as f64;
+fn timed(stage: &Stage, target: &Target, load: &Load, requests: u64) -> Sample {
+    let proxy = target.proxy.as_ref();
+    proxy.inspect(|proxy| proxy.forget_peak());
+    let times = || [proxy.map_or(0.0, Process::run_time), stage.servers_time(target), children_time()];
+    let before = times();
+    let said = said(load.command(target, requests));
+    let after = times();
+    let each = |at: usize| (after[at] - before[at]) * 1e6 / requests as f64;
     Sample {
-        per_second: fields[0],
-        p50_ms: fields[3],
-        p99_ms: fields[5],
-        proxy_us: each(proxy_after - proxy),
-        servers_us: each(servers_after - servers),
-        client_us: each(children_time() - client),
+        per_second: said.per_second,
+        p50_ms: said.p50_ms,
+        p99_ms: said.p99_ms,
+        proxy_us: each(0),
+        servers_us: each(1),
+        client_us: each(2),
+        peak_mib: proxy.map(|proxy| proxy.peak() as f64 / 1024.0),
+        calls: None,
     }
 }
 
-/// Seconds that all threads of a process have run (`/proc/PID/task/TID/schedstat`).
-fn run_time(pid: u32) -> f64 {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
-    let nanos = threads.flatten().filter_map(|thread| {
-        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<f64>().ok()
-    });
-    nanos.sum::<f64>() / 1e9
+/// Runs a load to its end.
+pub(crate) fn said(mut load: Command) -> Said {
+    let output = load.output().expect("redis-benchmark is installed");
+    read(&output.stdout)
 }
 
-/// Seconds that children have run which were waited for: the load generators so far.
-fn children_time() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").expect("Linux tells");
-    let after_name = stat.rsplit(") ").next().expect("a name in brackets");
-    let field =
-        |at: usize| after_name.split(' ').nth(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    (field(13) + field(14)) / 100.0 // cutime and cstime in ticks
+/// "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
+pub(crate) fn read(output: &[u8]) -> Said {
+    let text = String::from_utf8_lossy(output);
+    let row = text.lines().rfind(|line| line.starts_with('"') && !line.starts_with("\"test\""));
+    let row = row.unwrap_or_else(|| panic!("redis-benchmark said\n{text}"));
+    // The name of the test can hold anything, so the figures are counted from the end.
+    let figures: Vec<f64> =
+        row.rsplit(',').take(7).map(|field| field.trim_matches('"').parse().unwrap_or(f64::NAN)).collect();
+    Said { per_second: figures[6], p50_ms: figures[3], p99_ms: figures[1] }
 }
 
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// System calls of a process while a load runs.
+fn system_calls(proxy: &Process, load: Command) -> f64 {
+    let counts = tempfile::NamedTempFile::new().expect("a file");
+    let mut perf = Command::new("perf");
+    perf.args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &proxy.pid().to_string(), "-o"])
+        .arg(counts.path());
+    let done = perf.arg(load.get_program()).args(load.get_args()).stdout(Stdio::null()).status();
+    let what_to_do = "system calls are counted by perf (apt-get install linux-perf), as root, with tracefs at \
+                      /sys/kernel/tracing; --no-calls does without";
+    assert!(done.expect(what_to_do).success(), "perf failed: {what_to_do}");
+    let text = std::fs::read_to_string(counts.path()).expect("perf has written");
+    let count = text.lines().find(|line| line.contains("sys_enter")).and_then(|line| line.split(',').next());
+    count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("perf said\n{text}\n{what_to_do}"))
 }
 
-/// KiB that a connection costs once it was used and is idle, and KiB of the process before.
-pub(crate) fn idle_memory(stage: &Stage, target: Target, connections: usize) -> (f64, u64) {
-    let pid = stage.proxy(target).expect("a proxy");
-    let rss = || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("Linux tells");
-        line.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok()).expect("a number")
-    };
-    std::thread::sleep(std::time::Duration::from_secs(15)); // what the last load left is given back
-    let before = rss();
+/// KiB that a connection costs once it was used and is idle, and MiB of the process before.
+pub(crate) fn idle_memory(proxy: &Process, connections: usize) -> (f64, f64) {
+    std::thread::sleep(Duration::from_secs(15)); // what the last load left is given back
+    let before = proxy.memory();
     let mut open = Vec::new();
     for _ in 0..connections {
-        let mut client = TcpStream::connect(("127.0.0.1", stage.port(target))).expect("a connection");
+        let mut client = TcpStream::connect(("127.0.0.1", proxy.port)).expect("a connection");
         client.write_all(b"*2\r\n$3\r\nGET\r\n$4\r\nnone\r\n").expect("sent");
         let mut reply = [0; 5];
         client.read_exact(&mut reply).expect("a reply");
         open.push(client);
     }
-    std::thread::sleep(std::time::Duration::from_secs(5));
-    (rss().saturating_sub(before) as f64 / connections as f64, before)
+    std::thread::sleep(Duration::from_secs(5));
+    (proxy.memory().saturating_sub(before) as f64 / connections as f64, before as f64 / 1024.0)
 }

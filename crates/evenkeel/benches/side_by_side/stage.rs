@@ -1,133 +1,140 @@
-//! What is measured: servers, HAProxy and the gateway, all processes of this run, on loopback.
+//! What is measured: servers, and what stands in front of them, all processes of this run, on loopback.
 
+use crate::loads::{Load, Values};
+use crate::peers::Peer;
+use crate::process::{Process, free_port};
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// What the load is aimed at.
+pub(crate) const DIRECT: &str = "direct";
+pub(crate) const HAPROXY: &str = "HAProxy";
+pub(crate) const FLOOR: &str = "floor";
+pub(crate) const GATEWAY: &str = "evenkeel";
+
+/// Which servers do the work for a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// The primaries themselves, by redis-benchmark's cluster mode.
-    Direct,
-    /// HAProxy in TCP mode in front of one server.
-    Haproxy,
-    /// The gateway in front of the cluster.
-    Gateway,
+pub(crate) enum Backend {
+    /// The cluster, by the load generator's own cluster mode.
+    Primaries,
+    /// The cluster, behind a proxy that knows slots.
+    Cluster,
+    /// One server without replica, behind a proxy that knows no slots.
+    One,
+    /// None: the target answers by itself.
+    Nothing,
+}
+
+/// One line of a table.
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) backend: Backend,
+    /// What stands in front of the servers.
+    pub(crate) proxy: Option<Process>,
+    /// Where the servers themselves are asked.
+    server: u16,
 }
 
 impl Target {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Target::Direct => "direct",
-            Target::Haproxy => "HAProxy, TCP, one server",
-            Target::Gateway => "evenkeel gateway",
-        }
+    pub(crate) fn port(&self) -> u16 {
+        self.proxy.as_ref().map_or(self.server, |proxy| proxy.port)
     }
 }
 
 /// Everything that runs; ended when dropped.
 pub(crate) struct Stage {
+    pub(crate) targets: Vec<Target>,
     nodes: Vec<Process>,
-    alone: Process,
-    haproxy: Process,
-    gateway: Process,
+    one: Process,
     _dir: TempDir,
 }
 
-struct Process {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What a proxy is told of the servers.
+pub(crate) struct Servers {
+    pub(crate) one: u16,
+    pub(crate) cluster: Vec<u16>,
 }
 
 impl Stage {
-    /// Starts all, forms the cluster, and fills in the keys that the load reads.
-    pub(crate) fn set() -> Stage {
+    /// Starts the servers and the targets: direct, peers, the floor, the gateway.
+    pub(crate) fn set(peers: &[Peer]) -> Stage {
         let dir = TempDir::new().expect("a directory");
-        let nodes: Vec<Process> = (0..6).map(|_| server(dir.path(), true)).collect();
+        let nodes: Vec<Process> = (0..6).map(|_| server(dir.path(), ServerKind::OfCluster)).collect();
         form(&nodes);
-        let alone = server(dir.path(), false);
-        let haproxy = haproxy(dir.path(), alone.port);
-        let gateway = gateway(nodes[0].port);
-        let stage = Stage { nodes, alone, haproxy, gateway, _dir: dir };
-        for target in [Target::Direct, Target::Haproxy, Target::Gateway] {
-            let mut fill = stage.load(target);
-            fill.args(["-t", "set", "-c", "50", "-P", "32", "-n", "400000", "-d", "64"]);
-            assert!(fill.stdout(Stdio::null()).status().expect("redis-benchmark").success());
+        let one = server(dir.path(), ServerKind::Alone);
+        let servers = Servers { one: one.port, cluster: nodes.iter().map(|node| node.port).collect() };
+        let direct = Target {
+            name: DIRECT.to_owned(),
+            backend: Backend::Primaries,
+            proxy: None,
+            server: nodes[0].port,
+        };
+        let mut targets = vec![direct];
+        let mut add = |name: &str, backend, proxy| {
+            targets.push(Target { name: name.to_owned(), backend, proxy: Some(proxy), server: 0 });
+        };
+        for peer in peers {
+            add(&peer.name, peer.backend, peer.start(dir.path(), &servers));
         }
-        stage
+        add(FLOOR, Backend::Nothing, floor());
+        add(GATEWAY, Backend::Cluster, gateway(dir.path(), &servers));
+        Stage { targets, nodes, one, _dir: dir }
     }
 
-    /// redis-benchmark aimed at a target, over 100 000 keys.
-    pub(crate) fn load(&self, target: Target) -> Command {
-        let mut load = Command::new("redis-benchmark");
-        load.args(["-h", "127.0.0.1", "-p", &self.port(target).to_string(), "-r", "100000"])
-            .stderr(Stdio::null());
-        if target == Target::Direct {
-            // One thread, as for the others: in cluster mode it would take one for each node.
-            load.args(["--cluster", "--threads", "1"]);
-        }
-        load
-    }
-
-    pub(crate) fn port(&self, target: Target) -> u16 {
-        match target {
-            Target::Direct => self.nodes[0].port,
-            Target::Haproxy => self.haproxy.port,
-            Target::Gateway => self.gateway.port,
+    /// Fills in the keys that the loads read.
+    pub(crate) fn fill(&self, values: &[Values]) {
+        for target in [self.target(DIRECT), self.target(GATEWAY), &self.bare()] {
+            for values in values {
+                eprintln!("fills in values of {} bytes: {}", values.bytes(), target.name);
+                Load::fill(*values, target);
+            }
         }
     }
 
-    /// The proxy's process, if there is one on the way.
-    pub(crate) fn proxy(&self, target: Target) -> Option<u32> {
-        match target {
-            Target::Direct => None,
-            Target::Haproxy => Some(self.haproxy.child.id()),
-            Target::Gateway => Some(self.gateway.child.id()),
-        }
+    pub(crate) fn target(&self, name: &str) -> &Target {
+        self.targets.iter().find(|target| target.name == name).expect("a target of this run")
     }
 
-    /// The servers that do the work for a target.
-    pub(crate) fn servers(&self, target: Target) -> Vec<u32> {
-        match target {
-            Target::Direct | Target::Gateway => self.nodes.iter().map(|node| node.child.id()).collect(),
-            Target::Haproxy => vec![self.alone.child.id()],
+    /// The one server without anything in front.
+    pub(crate) fn bare(&self) -> Target {
+        let name = "one bare server".to_owned();
+        Target { name, backend: Backend::One, proxy: None, server: self.one.port }
+    }
+
+    /// The gateway's process.
+    pub(crate) fn gateway(&self) -> &Process {
+        self.target(GATEWAY).proxy.as_ref().expect("it has a process")
+    }
+
+    /// Seconds that the servers of a target have run.
+    pub(crate) fn servers_time(&self, target: &Target) -> f64 {
+        match target.backend {
+            Backend::Primaries | Backend::Cluster => self.nodes.iter().map(Process::run_time).sum(),
+            Backend::One => self.one.run_time(),
+            Backend::Nothing => 0.0,
         }
     }
 }
 
-/// A free port of which the bus port, 10000 above, is free as well.
-fn free_port() -> u16 {
-    for port in (20_000..30_000u16).step_by(7) {
-        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 10_000) {
-            return port;
-        }
-    }
-    panic!("no free port between 20000 and 30000");
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ServerKind {
+    OfCluster,
+    Alone,
 }
 
-fn server(dir: &Path, cluster: bool) -> Process {
+fn server(dir: &Path, kind: ServerKind) -> Process {
     let port = free_port();
     let home = dir.join(port.to_string());
     fs::create_dir(&home).expect("a directory");
-    let child = Command::new("redis-server")
-        .current_dir(home)
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
-        .args(["--cluster-enabled", if cluster { "yes" } else { "no" }, "--cluster-node-timeout", "60000"])
-        .args(["--logfile", "server.log"])
-        .spawn()
-        .expect("redis-server is installed");
-    listens(Process { child, port })
+    let mut command = Command::new("redis-server");
+    command.current_dir(home).args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+    command.args(["--save", "", "--appendonly", "no", "--logfile", "server.log"]);
+    if kind == ServerKind::OfCluster {
+        // A core full of load must not look like a death.
+        command.args(["--cluster-enabled", "yes", "--cluster-node-timeout", "60000"]);
+    }
+    Process::start(&mut command, port)
 }
 
 fn form(nodes: &[Process]) {
@@ -137,35 +144,18 @@ fn form(nodes: &[Process]) {
     assert!(create.status().expect("redis-cli is installed").success(), "the cluster was not formed");
 }
 
-fn haproxy(dir: &Path, server: u16) -> Process {
+fn floor() -> Process {
     let port = free_port();
-    let config = format!(
-        "global\n  maxconn 6000\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n\
-         listen redis\n  bind 127.0.0.1:{port}\n  server one 127.0.0.1:{server}\n"
-    );
-    let file = dir.join("haproxy.cfg");
-    fs::write(&file, config).expect("a file");
-    let child = Command::new("haproxy").arg("-f").arg(file).arg("-db").spawn().expect("haproxy is installed");
-    listens(Process { child, port })
+    let this = std::env::current_exe().expect("this program has a path");
+    Process::start(Command::new(this).args(["floor", &port.to_string()]), port)
 }
 
-fn gateway(seed: u16) -> Process {
+fn gateway(dir: &Path, servers: &Servers) -> Process {
     let port = free_port();
-    let child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-        .args(["run", "--role", "gateway", "--threads", "1", "--listen", &format!("127.0.0.1:{port}")])
-        .args(["--seeds", &format!("127.0.0.1:{seed}")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program was built");
-    listens(Process { child, port })
-}
-
-fn listens(process: Process) -> Process {
-    let begin = Instant::now();
-    while TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], process.port))).is_err() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "nothing listens on {}", process.port);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    process
+    let config = dir.join("evenkeel.toml");
+    fs::write(&config, "[gateway]\nmax-clients = 120000\n").expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    command.args(["run", "--role", "gateway", "--threads", "1", "--listen", &format!("127.0.0.1:{port}")]);
+    command.arg("--config").arg(config).args(["--seeds", &format!("127.0.0.1:{}", servers.cluster[0])]);
+    Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()), port)
 }
