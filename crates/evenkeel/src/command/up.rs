@@ -23,6 +23,8 @@ use crate::say::say;
 
 /// How long `up --detach` waits for the service to become healthy.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long it waits for servers that run already: they may have been left in the middle of a restart.
+const SETTLING: Duration = Duration::from_secs(15);
 
 pub(crate) fn up(args: &UpArgs) -> Outcome {
     let config = run::config(args.config.as_deref())?;
@@ -112,6 +114,7 @@ fn detach(args: &UpArgs, config: &Config, dir: &Path) -> Outcome {
     let mut child = command.spawn()?;
     let begun = Instant::now();
     let mut progress = Progress::begin();
+    let mut formed = None;
     while begun.elapsed() < PATIENCE {
         if let Some(status) = child.try_wait()? {
             progress.end();
@@ -120,7 +123,14 @@ fn detach(args: &UpArgs, config: &Config, dir: &Path) -> Outcome {
         }
         if let Some(status) = own_status(&child, &dir) {
             progress.show(&status);
-            if status.health != Health::Starting {
+            let settled = match status.health {
+                Health::Ok => true,
+                Health::Starting => false,
+                Health::Degraded | Health::Down => {
+                    formed.get_or_insert_with(Instant::now).elapsed() >= SETTLING
+                }
+            };
+            if settled {
                 progress.end();
                 say(format_args!("{}", welcome(config, &dir, &status, begun.elapsed())));
                 say(format_args!(
