@@ -30,6 +30,10 @@ use std::net::SocketAddr;
 
 /// A round that is not answered this long (microseconds) after its time is given up, and its connection too.
 const LATE: u64 = 200_000;
+/// By how much (microseconds) each question of a round waits longer than the one before. A server asks its replicas for
+/// their place only when it is asked to wait: one that attaches later tells it after a second by itself. But a replica
+/// that is far away must have time to answer.
+const SLICE: u64 = 25_000;
 
 /// INFO server as it is sent.
 const INFO_SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
@@ -62,6 +66,8 @@ pub(crate) struct Confirmer {
     asked: Batch,
     /// When the round that is under way began, and whether its connection is up to the newest write.
     round: Option<(u64, Marked)>,
+    /// How often the round has asked for its replicas.
+    asks: u64,
     /// The name of the server's replication stream, once it is known.
     stream: Option<Box<[u8]>>,
     /// Whether it was asked for that.
@@ -171,6 +177,7 @@ impl Proxy {
             held,
             asked,
             round: None,
+            asks: 0,
             stream: None,
             naming: false,
             deposed: None,
@@ -273,10 +280,7 @@ impl Proxy {
         if confirmer.asked.list.is_empty() {
             return; // looked at again when a run is told, or as time passes
         }
-        confirmer.round = Some((now, Marked::Yes));
-        // Nobody waits much longer than that in all.
-        let oldest = confirmer.asked.list.first().map_or(now, |held| held.at);
-        let wait = self.settings.durability_wait.saturating_sub(now.saturating_sub(oldest));
+        (confirmer.round, confirmer.asks) = (Some((now, Marked::Yes)), 0);
         let unnamed = confirmer.stream.is_none();
         self.add(Metric::Confirmations, 1);
         let ticket = Ticket::of_nobody(Work::Wait(Step::RoundMark), now);
@@ -284,12 +288,28 @@ impl Proxy {
         if unnamed {
             self.ask_for_lineage(id);
         }
-        let millis = (wait / 1000).max(1).to_string();
+        self.ask_for_replicas(id, pipe);
+    }
+
+    /// Asks how many replicas have what the round is about; the answer comes when one has, or a while later. Returns
+    /// whether there was time left for it.
+    fn ask_for_replicas(&mut self, id: ConfirmerId, pipe: PipeId) -> bool {
+        let now = self.now.steady;
+        let Some(confirmer) = self.confirmers.get_mut(id) else { return false };
+        // Nobody waits much longer than that in all.
+        let oldest = confirmer.asked.list.first().map_or(now, |held| held.at);
+        let left = self.settings.durability_wait.saturating_sub(now.saturating_sub(oldest));
+        if left == 0 && confirmer.asks > 0 {
+            return false;
+        }
+        confirmer.asks += 1;
+        let millis = (left.min(confirmer.asks * SLICE) / 1000).max(1).to_string();
         let mut wait = std::mem::take(&mut self.scratch);
         wait.clear();
         Writer::new(&mut wait, Proto::Two).request([b"WAIT".as_slice(), b"1", millis.as_bytes()].into_iter());
-        self.push(pipe, &wait, Ticket { work: Work::Wait(Step::Round), ..ticket });
+        self.push(pipe, &wait, Ticket::of_nobody(Work::Wait(Step::Round), now));
         self.scratch = wait;
+        true
     }
 
     /// Takes into the round only what its connection can speak for.
@@ -322,7 +342,12 @@ impl Proxy {
             *marked = if reply.first() == Some(&b'-') { Marked::No } else { Marked::Yes };
             return;
         }
-        let confirmed = *marked == Marked::Yes && integer(reply).is_some_and(|count| count >= 1);
+        let marked = *marked == Marked::Yes;
+        let confirmed = marked && integer(reply).is_some_and(|count| count >= 1);
+        if marked && integer(reply) == Some(0) && self.ask_for_replicas(id, pipe) {
+            return;
+        }
+        let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         confirmer.round = None;
         if reply.first() == Some(&b'-') {
             return self.is_deposed(id, pipe);
