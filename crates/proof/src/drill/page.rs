@@ -75,7 +75,7 @@ fn overview(report: &Report) -> Markup {
     html! {
         section.card {
             h2 { "All drills" }
-            div.scroll { table {
+            div.scroll { table.dense {
                 tr {
                     th.left { "Drill" } th.left { "" } th { "Runs" } th { "Writes" } th { "Lost" }
                     th { "Twice" } th { "Stale" } th.left { "Errors" } th { "Longest wait" } th { "elsewhere" }
