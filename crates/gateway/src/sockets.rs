@@ -161,6 +161,11 @@ impl Connection {
         }
     }
 
+    /// Whether its bytes are on the wire as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Whether it has something to write of its own.
     pub(crate) fn owes(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.owes())

@@ -1,9 +1,12 @@
 //! One worker: waits, reads what is ready, lets the proxy decide, writes each dirty socket once.
 
+mod pipes;
+
 use crate::doors::Listener;
+use crate::duct::Duct;
 use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
-use crate::sockets::{self, BACKLOG, Connected, Connection};
+use crate::sockets::{self, BACKLOG, Connection};
 use crate::tls::Tls;
 use crate::watch::Nudge;
 use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
@@ -86,6 +89,8 @@ pub(crate) struct Worker {
     /// Clients that were written to during a drain and may be done.
     leaving: Vec<SessionId>,
     buffer: Box<[u8]>,
+    /// Made when the first large value passes.
+    duct: Option<Duct>,
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
     unix_offset: (u64, Instant),
@@ -110,6 +115,7 @@ impl Worker {
             draining: None,
             leaving: Vec::new(),
             buffer: vec![0; READ].into(),
+            duct: None,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             unix_offset: (unix_now(), Instant::now()),
@@ -328,63 +334,6 @@ impl Worker {
         }
     }
 
-    fn pipe_event(&mut self, token: u64, flags: EventFlags) {
-        let id = PipeId::from_u64(token & !KIND);
-        let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
-        if let Some(at) = self.connecting.iter().position(|(pipe, _)| *pipe == id) {
-            let failure = sockets::connect_error(&connection.fd);
-            self.connecting.swap_remove(at);
-            return match failure {
-                None => self.proxy.pipe_opened(id),
-                Some(error) => self.lose_pipe(id, &error.to_string()),
-            };
-        }
-        if flags.contains(EventFlags::IN) {
-            match connection.read(&mut self.buffer) {
-                Ok(0) => self.lose_pipe(id, "it closed the connection"),
-                Ok(len) => self.proxy.pipe_bytes(id, &self.buffer[..len]),
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => self.lose_pipe(id, &std::io::Error::from(error).to_string()),
-            }
-        } else if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-            self.lose_pipe(id, "the connection broke");
-        }
-        if flags.contains(EventFlags::OUT) {
-            self.flush_pipe(id);
-        }
-    }
-
-    fn lose_pipe(&mut self, id: PipeId, why: &str) {
-        self.proxy.pipe_lost(id, why);
-        take(&mut self.pipes, id.index(), PIPE | id.as_u64());
-    }
-
-    fn flush_pipe(&mut self, id: PipeId) {
-        let token = PIPE | id.as_u64();
-        let mut more = true;
-        while more {
-            let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = self.proxy.pipe_output(id, &mut slices);
-            if filled == 0 {
-                break;
-            }
-            let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match sockets::write(&connection.fd, &slices[..filled]) {
-                Ok(len) => more = self.proxy.pipe_wrote(id, len) && len == wanted,
-                Err(Errno::AGAIN | Errno::INTR) => break,
-                Err(error) => return self.lose_pipe(id, &std::io::Error::from(error).to_string()),
-            }
-        }
-        let connecting = self.connecting.iter().any(|(pipe, _)| *pipe == id);
-        let (reads, writes) = (self.proxy.pipe_wants_read(id), self.proxy.pipe_unsent(id) > 0);
-        if let Some(Some(connection)) = self.pipes.get_mut(id.index())
-            && connection.token == token
-        {
-            connection.want(&self.poll, reads && !connecting, writes || connecting);
-        }
-    }
-
     /// Carries out what the proxy decided and writes, until nothing is left that could be done at once.
     fn settle(&mut self) {
         self.proxy.settle();
@@ -424,24 +373,6 @@ impl Worker {
                 others.for_each(|(_, inbox)| inbox.send(Message::Tidings(tidings.clone())));
             }
             Output::Report(text) => tracing::warn!("{text}"),
-        }
-    }
-
-    fn connect(&mut self, id: PipeId, addr: SocketAddr) {
-        let (fd, open) = match sockets::connect(addr) {
-            Ok(Connected::Now(fd)) => (fd, true),
-            Ok(Connected::Soon(fd)) => (fd, false),
-            Err(error) => return self.proxy.pipe_lost(id, &error.to_string()),
-        };
-        let wanted = if open { EventFlags::IN } else { EventFlags::OUT };
-        match Connection::register(&self.poll, fd, PIPE | id.as_u64(), wanted) {
-            Ok(connection) => drop(put(&mut self.pipes, id.index(), connection)),
-            Err(error) => return self.proxy.pipe_lost(id, &error.to_string()),
-        }
-        if open {
-            self.proxy.pipe_opened(id);
-        } else {
-            self.connecting.push((id, Instant::now()));
         }
     }
 

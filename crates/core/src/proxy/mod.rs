@@ -51,6 +51,7 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod through;
 mod tracking;
 mod transaction;
 mod trunk;
@@ -90,6 +91,7 @@ pub use local::{Kill, Which};
 pub use monitor::Tidings;
 pub use pause::{Pause, Paused};
 pub use pubsub::Count;
+pub use through::Through;
 pub use trunk::Login;
 
 pub(crate) type MergeId = Id<Merge>;
@@ -115,6 +117,9 @@ pub struct Settings {
     pub collect: u64,
     /// Largest request that travels with the others instead of on a connection of its own, in bytes.
     pub ordinary: u64,
+    /// Least bytes of a reply's rest that pass from socket to socket without being read: below, a read and a write are
+    /// as cheap.
+    pub unread: u64,
     /// Most bytes of replies that are put together from several nodes at a time.
     pub merged: usize,
     /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
@@ -142,6 +147,7 @@ impl Default for Settings {
             hold_bytes: 64 * 1024 * 1024,
             collect: 64 * 1024 * 1024,
             ordinary: 1024 * 1024,
+            unread: 16 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,
             unread_messages: 32 * 1024 * 1024,
