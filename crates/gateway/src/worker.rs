@@ -247,13 +247,22 @@ impl Worker {
         let id = SessionId::from_u64(token & !KIND);
         let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
         if flags.contains(EventFlags::IN) {
-            match connection.read(&mut self.buffer) {
+            // What goes on to a node as it is, is read into what it will be written from.
+            let mut chunk = if connection.is_plain() { self.proxy.client_room(id) } else { None };
+            let read = match &mut chunk {
+                Some(chunk) => sockets::fill(&connection.fd, chunk),
+                None => connection.read(&mut self.buffer),
+            };
+            match read {
                 Ok(0) => {
                     self.proxy.client_ended(id);
                     self.flush_client(id);
                 }
                 Ok(len) => {
-                    self.proxy.client_bytes(id, &self.buffer[..len]);
+                    match chunk {
+                        Some(chunk) => self.proxy.client_filled(id, chunk),
+                        None => self.proxy.client_bytes(id, &self.buffer[..len]),
+                    }
                     self.update_client(id);
                 }
                 Err(Errno::AGAIN | Errno::INTR) => {}

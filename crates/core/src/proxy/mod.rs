@@ -117,6 +117,9 @@ pub struct Settings {
     pub collect: u64,
     /// Largest request that travels with the others instead of on a connection of its own, in bytes.
     pub ordinary: u64,
+    /// Largest request that is sent on a connection of its own without asking the node first whether it may come: one
+    /// that is kept until it is answered, so that it can be sent elsewhere.
+    pub unasked: u64,
     /// Least bytes of a reply's rest that pass from socket to socket without being read: below, a read and a write are
     /// as cheap.
     pub unread: u64,
@@ -146,7 +149,8 @@ impl Default for Settings {
             hold: 10_000_000,
             hold_bytes: 64 * 1024 * 1024,
             collect: 64 * 1024 * 1024,
-            ordinary: 1024 * 1024,
+            ordinary: 64 * 1024,
+            unasked: 4 * 1024 * 1024,
             unread: 16 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,

@@ -77,6 +77,7 @@ struct World {
     /// What all workers were asked for last.
     gathered: Option<Gather>,
     cut: Cut,
+    chunked: bool,
 }
 
 /// Runs a script in every way of cutting it.
@@ -182,6 +183,7 @@ impl World {
             draining: false,
             gathered: None,
             cut,
+            chunked: false,
         }
     }
 
@@ -259,7 +261,15 @@ impl World {
         match verb {
             "says" => {
                 for piece in self.pieces(at, &request(what)) {
-                    self.event(|proxy| proxy.client_bytes(id, &piece));
+                    // Every other piece is read into a chunk of the proxy's, where it has one for it.
+                    self.chunked = !self.chunked;
+                    match self.chunked.then(|| self.proxy.client_room(id)).flatten() {
+                        Some(mut chunk) => {
+                            chunk.extend_from_slice(&piece);
+                            self.event(|proxy| proxy.client_filled(id, chunk));
+                        }
+                        None => self.event(|proxy| proxy.client_bytes(id, &piece)),
+                    }
                 }
             }
             "hears" => hears(&mut client.heard, &reply(what), at, who, self.cut),
