@@ -13,6 +13,7 @@
 //! ```
 
 mod doors;
+mod duct;
 mod gather;
 mod handover;
 mod inbox;

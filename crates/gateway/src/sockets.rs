@@ -1,6 +1,7 @@
 //! System calls of sockets: listen, accept, connect, read, write, and which events are wanted of each.
 
 use crate::tls::Tls;
+use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -39,6 +40,11 @@ pub(crate) fn local_addr(socket: &impl AsFd) -> io::Result<SocketAddr> {
 /// Reads what is there, at most `buffer`; 0 is the end. (`recv` goes past the file layer that `read` asks first.)
 pub(crate) fn read(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     recv(socket, buffer, RecvFlags::empty()).map(|(len, _)| len)
+}
+
+/// Reads what is there into a chunk's free space; 0 is the end.
+pub(crate) fn fill(socket: &OwnedFd, chunk: &mut Vec<u8>) -> Result<usize, Errno> {
+    recv(socket, spare_capacity(chunk), RecvFlags::empty()).map(|(_, len)| len)
 }
 
 /// Writes as much of `slices` as fits; nearly always there is one, which needs no list.
@@ -159,6 +165,11 @@ impl Connection {
             None => write(&self.fd, slices),
             Some(tls) => tls.write(&self.fd, slices),
         }
+    }
+
+    /// Whether its bytes are on the wire as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.tls.is_none()
     }
 
     /// Whether it has something to write of its own.

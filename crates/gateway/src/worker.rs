@@ -1,9 +1,12 @@
 //! One worker: waits, reads what is ready, lets the proxy decide, writes each dirty socket once.
 
+mod pipes;
+
 use crate::doors::Listener;
+use crate::duct::Duct;
 use crate::gather::{self, Part};
 use crate::inbox::{Inbox, Message};
-use crate::sockets::{self, BACKLOG, Connected, Connection};
+use crate::sockets::{self, BACKLOG, Connection};
 use crate::tls::Tls;
 use crate::watch::Nudge;
 use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
@@ -88,6 +91,8 @@ pub(crate) struct Worker {
     /// Clients that came just before a drain: looked at again a moment later.
     young: Vec<SessionId>,
     buffer: Box<[u8]>,
+    /// Made when the first large value passes.
+    duct: Option<Duct>,
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
     unix_offset: (u64, Instant),
@@ -113,6 +118,7 @@ impl Worker {
             leaving: Vec::new(),
             young: Vec::new(),
             buffer: vec![0; READ].into(),
+            duct: None,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             unix_offset: (unix_now(), Instant::now()),
@@ -244,13 +250,22 @@ impl Worker {
         let id = SessionId::from_u64(token & !KIND);
         let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
         if flags.contains(EventFlags::IN) {
-            match connection.read(&mut self.buffer) {
+            // What goes on to a node as it is, is read into what it will be written from.
+            let mut chunk = if connection.is_plain() { self.proxy.client_room(id) } else { None };
+            let read = match &mut chunk {
+                Some(chunk) => sockets::fill(&connection.fd, chunk),
+                None => connection.read(&mut self.buffer),
+            };
+            match read {
                 Ok(0) => {
                     self.proxy.client_ended(id);
                     self.flush_client(id);
                 }
                 Ok(len) => {
-                    self.proxy.client_bytes(id, &self.buffer[..len]);
+                    match chunk {
+                        Some(chunk) => self.proxy.client_filled(id, chunk),
+                        None => self.proxy.client_bytes(id, &self.buffer[..len]),
+                    }
                     self.update_client(id);
                 }
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -335,63 +350,6 @@ impl Worker {
         }
     }
 
-    fn pipe_event(&mut self, token: u64, flags: EventFlags) {
-        let id = PipeId::from_u64(token & !KIND);
-        let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
-        if let Some(at) = self.connecting.iter().position(|(pipe, _)| *pipe == id) {
-            let failure = sockets::connect_error(&connection.fd);
-            self.connecting.swap_remove(at);
-            return match failure {
-                None => self.proxy.pipe_opened(id),
-                Some(error) => self.lose_pipe(id, &error.to_string()),
-            };
-        }
-        if flags.contains(EventFlags::IN) {
-            match connection.read(&mut self.buffer) {
-                Ok(0) => self.lose_pipe(id, "it closed the connection"),
-                Ok(len) => self.proxy.pipe_bytes(id, &self.buffer[..len]),
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => self.lose_pipe(id, &std::io::Error::from(error).to_string()),
-            }
-        } else if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-            self.lose_pipe(id, "the connection broke");
-        }
-        if flags.contains(EventFlags::OUT) {
-            self.flush_pipe(id);
-        }
-    }
-
-    fn lose_pipe(&mut self, id: PipeId, why: &str) {
-        self.proxy.pipe_lost(id, why);
-        take(&mut self.pipes, id.index(), PIPE | id.as_u64());
-    }
-
-    fn flush_pipe(&mut self, id: PipeId) {
-        let token = PIPE | id.as_u64();
-        let mut more = true;
-        while more {
-            let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = self.proxy.pipe_output(id, &mut slices);
-            if filled == 0 {
-                break;
-            }
-            let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match sockets::write(&connection.fd, &slices[..filled]) {
-                Ok(len) => more = self.proxy.pipe_wrote(id, len) && len == wanted,
-                Err(Errno::AGAIN | Errno::INTR) => break,
-                Err(error) => return self.lose_pipe(id, &std::io::Error::from(error).to_string()),
-            }
-        }
-        let connecting = self.connecting.iter().any(|(pipe, _)| *pipe == id);
-        let (reads, writes) = (self.proxy.pipe_wants_read(id), self.proxy.pipe_unsent(id) > 0);
-        if let Some(Some(connection)) = self.pipes.get_mut(id.index())
-            && connection.token == token
-        {
-            connection.want(&self.poll, reads && !connecting, writes || connecting);
-        }
-    }
-
     /// Carries out what the proxy decided and writes, until nothing is left that could be done at once.
     fn settle(&mut self) {
         self.proxy.settle();
@@ -431,24 +389,6 @@ impl Worker {
                 others.for_each(|(_, inbox)| inbox.send(Message::Tidings(tidings.clone())));
             }
             Output::Report(text) => tracing::warn!("{text}"),
-        }
-    }
-
-    fn connect(&mut self, id: PipeId, addr: SocketAddr) {
-        let (fd, open) = match sockets::connect(addr) {
-            Ok(Connected::Now(fd)) => (fd, true),
-            Ok(Connected::Soon(fd)) => (fd, false),
-            Err(error) => return self.proxy.pipe_lost(id, &error.to_string()),
-        };
-        let wanted = if open { EventFlags::IN } else { EventFlags::OUT };
-        match Connection::register(&self.poll, fd, PIPE | id.as_u64(), wanted) {
-            Ok(connection) => drop(put(&mut self.pipes, id.index(), connection)),
-            Err(error) => return self.proxy.pipe_lost(id, &error.to_string()),
-        }
-        if open {
-            self.proxy.pipe_opened(id);
-        } else {
-            self.connecting.push((id, Instant::now()));
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Size of the chunks that most connections need at a time.
 const SMALL: usize = 4 * 1024;
 /// Size of the chunks of connections that have more to say.
-const LARGE: usize = 64 * 1024;
+pub(crate) const LARGE: usize = 64 * 1024;
 /// Most bytes that the pool keeps for later.
 const POOLED: usize = 16 * 1024 * 1024;
 
@@ -133,6 +133,29 @@ impl Queue {
         self.unsent += frame.len();
     }
 
+    /// Appends a chunk as it is. One that is nearly empty is copied, so that it does not stand for more than it holds.
+    pub(crate) fn push_chunk(&mut self, chunk: Vec<u8>, pool: &mut Pool) {
+        if chunk.len() < chunk.capacity() / 4 {
+            self.push(&chunk, pool);
+            pool.give(chunk);
+        } else {
+            self.unsent += chunk.len();
+            self.chunks.push_back(Chunk::Own(chunk));
+        }
+    }
+
+    /// A copy of the first `len` bytes, in however many chunks they are.
+    pub(crate) fn copy_of(&self, len: usize) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(len);
+        let mut skip = self.released;
+        for chunk in &self.chunks {
+            let rest = &chunk[skip.min(chunk.len())..];
+            skip = skip.saturating_sub(chunk.len());
+            copy.extend_from_slice(&rest[..rest.len().min(len - copy.len())]);
+        }
+        copy
+    }
+
     /// Appends a frame that many queues have, without a copy.
     pub(crate) fn push_shared(&mut self, frame: &Arc<[u8]>) {
         self.chunks.push_back(Chunk::Shared(Arc::clone(frame)));
@@ -179,6 +202,11 @@ impl Queue {
         debug_assert!(bytes <= self.unsent);
         self.unsent -= bytes;
         self.kept += bytes;
+    }
+
+    /// Bytes that were sent and are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept
     }
 
     /// Whether the first `len` bytes have been sent whole.

@@ -178,7 +178,7 @@ impl Proxy {
         pipe.out.sent(bytes);
         let more = pipe.out.unsent() > 0;
         match pipe.purpose {
-            Purpose::Lane { tenant } => self.stream_wrote(id, tenant, bytes),
+            Purpose::Lane { tenant } => self.stream_wrote(id, tenant),
             Purpose::Private { .. } => self.let_go(id),
             Purpose::Shared | Purpose::Confirmer | Purpose::Retiring | Purpose::Idle | Purpose::Hub(_) => {}
         }

@@ -83,8 +83,10 @@ impl Proxy {
 
     /// A lane has done its work.
     pub(super) fn free_lane(&mut self, lane: PipeId) {
+        let addr = self.pipes.get(lane).map(|pipe| pipe.addr);
         self.give_back(lane);
-        if let Some(next) = self.lane_waiters.pop() {
+        if let Some(at) = self.lane_waiters.iter().position(|id| self.stream_target(*id) == addr) {
+            let next = self.lane_waiters.remove(at);
             self.wake_stream(next);
         }
     }

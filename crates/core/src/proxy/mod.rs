@@ -51,6 +51,7 @@ mod session;
 mod split;
 mod stall;
 mod stream;
+mod through;
 mod tracking;
 mod transaction;
 mod trunk;
@@ -90,6 +91,7 @@ pub use local::{Kill, Which};
 pub use monitor::Tidings;
 pub use pause::{Pause, Paused};
 pub use pubsub::Count;
+pub use through::Through;
 pub use trunk::Login;
 
 pub(crate) type MergeId = Id<Merge>;
@@ -115,6 +117,12 @@ pub struct Settings {
     pub collect: u64,
     /// Largest request that travels with the others instead of on a connection of its own, in bytes.
     pub ordinary: u64,
+    /// Largest request that is sent on a connection of its own without asking the node first whether it may come: one
+    /// that is kept until it is answered, so that it can be sent elsewhere.
+    pub unasked: u64,
+    /// Least bytes of a reply's rest that pass from socket to socket without being read: below, a read and a write are
+    /// as cheap.
+    pub unread: u64,
     /// Most bytes of replies that are put together from several nodes at a time.
     pub merged: usize,
     /// Unread reply bytes of one client after which the pipe that brings more is not read on; four times as much
@@ -141,7 +149,9 @@ impl Default for Settings {
             hold: 10_000_000,
             hold_bytes: 64 * 1024 * 1024,
             collect: 64 * 1024 * 1024,
-            ordinary: 1024 * 1024,
+            ordinary: 64 * 1024,
+            unasked: 4 * 1024 * 1024,
+            unread: 16 * 1024,
             merged: 256 * 1024 * 1024,
             ahead: 8 * 1024 * 1024,
             unread_messages: 32 * 1024 * 1024,

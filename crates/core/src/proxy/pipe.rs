@@ -294,11 +294,13 @@ impl Pipe {
         }
     }
 
-    /// Takes the first ticket and lets go of its request.
+    /// Takes the first ticket and lets go of its request (a large one is the stream's to let go of).
     #[inline]
     pub(crate) fn pop(&mut self, pool: &mut Pool) -> Option<Ticket> {
         let ticket = self.tickets.pop_front()?;
-        self.out.release(ticket.len as usize, pool);
+        if ticket.work != Work::Body {
+            self.out.release(ticket.len as usize, pool);
+        }
         Some(ticket)
     }
 }

@@ -179,7 +179,10 @@ impl Proxy {
         let all_sent = pipe.out.unsent() == 0;
         while let Some(ticket) = pipe.tickets.front().copied() {
             let fate = pipe.fate(&ticket);
-            let frame = pipe.out.front(ticket.len as usize).to_vec();
+            let frame = match ticket.work {
+                Work::Body => pipe.out.copy_of(ticket.len as usize),
+                _ => pipe.out.front(ticket.len as usize).to_vec(),
+            };
             pipe.pop(&mut self.pool);
             self.note_back(&ticket);
             pipe.midway = false;
@@ -188,7 +191,7 @@ impl Proxy {
             match (fate, ticket.work) {
                 (Fate::Nobody, _) => {}
                 (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
-                (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, &node, all_sent),
+                (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, frame, &node, all_sent),
                 (_, Work::Wait(step)) => {
                     self.wait_lost(&ticket, step, fate == Fate::Uncertain, &node);
                 }

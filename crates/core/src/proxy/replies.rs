@@ -152,7 +152,7 @@ impl Proxy {
 
     /// A whole reply, or the last piece of one.
     #[inline]
-    fn reply(&mut self, id: PipeId, reply: &[u8]) {
+    pub(super) fn reply(&mut self, id: PipeId, reply: &[u8]) {
         let Some(pipe) = self.pipes.get_mut(id) else { return };
         if let Some(Ticket { work: Work::Block(block), .. }) = pipe.tickets.front()
             && reply.first() != Some(&b'>')
@@ -218,7 +218,7 @@ impl Proxy {
     }
 
     /// Replies made room: those who waited for it go on; a retiring pipe that is empty ends.
-    fn after_replies(&mut self, id: PipeId) {
+    pub(super) fn after_replies(&mut self, id: PipeId) {
         let Some(pipe) = self.pipes.get_mut(id) else { return };
         if !pipe.waiting.is_empty() && pipe.has_much_room() {
             let waiting = std::mem::take(&mut pipe.waiting);

@@ -107,7 +107,7 @@ impl Proxy {
     /// bytes a stream took over.
     fn partial(&mut self, id: SessionId, rest: &[u8], needs: u64, spans: &mut Vec<Span>) -> usize {
         if needs > self.settings.ordinary {
-            if let Some(taken) = self.begin_stream(id, rest, spans) {
+            if let Some(taken) = self.begin_stream(id, rest, needs, spans) {
                 return taken;
             }
             if needs > self.settings.collect {

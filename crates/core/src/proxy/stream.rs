@@ -1,17 +1,20 @@
 //! Large requests with one key, streamed to their node as they come: a value of 512 MB is never here whole.
 //!
-//! A stream has a connection of its own (a lane) while it lasts, so that nobody waits behind it. Its bytes are not
-//! kept (beyond the first [`KEPT`]), so it cannot be asked again elsewhere; therefore the node is asked first, by
-//! `EXISTS key`, whether it would take a request for this key at all. A slot that moves between that question and the
-//! last byte is no trouble for a request that was kept. The client's other requests wait until it is done.
+//! A stream has a connection of its own (a lane) while it lasts, so that nobody waits behind it. Of a request longer
+//! than [`KEPT`] the bytes are not kept, so it cannot be asked again elsewhere; therefore the node is asked first, by
+//! `EXISTS key`, whether it would take a request for this key at all. A shorter one is kept in the lane's queue until it
+//! is answered, in the very chunks that it was read into; it goes at once, and only where a node refuses it, the next one
+//! is asked. The client's other requests wait until it is done.
 //!
 //! ```text
+//!    ┌────────── short: at once ────────────┐
 //! Seeking ──lane──► Probing ──:0 or :1──► Body ──last byte──► Awaiting ──reply──► (done)
 //!    ▲                 │ MOVED, ASK, later   │ lost
 //!    ├─────────────────┘                     ├──► Discarding ──last byte──► (done)
 //!    └───────────────── all that was sent is kept
 //! ```
 
+use super::buffer::LARGE;
 use super::durable::Piece;
 use super::pipe::{Resend, Ticket, Work};
 use super::redirect::{Verdict, judge};
@@ -40,10 +43,26 @@ pub(crate) struct Stream {
     /// Finds the request's end: a request is framed like a reply that is an array.
     scan: ReplyScan,
     phase: Phase,
-    /// What was sent of it, while that can be sent again.
-    kept: Option<Vec<u8>>,
+    /// Whether it is so short that the node need not be asked.
+    size: Size,
+    /// Whether all that was sent of it can be sent again.
+    kept: Kept,
     /// Where a node said that the key is, and whether ASKING has to be said there.
     told: Option<(SocketAddr, bool)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    /// It will have no more bytes than are kept.
+    Short,
+    /// It has more, or nobody knows yet.
+    Long,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +81,7 @@ impl Proxy {
         &mut self,
         id: SessionId,
         rest: &[u8],
+        needs: u64,
         spans: &mut Vec<Span>,
     ) -> Option<usize> {
         if self.is_queueing(id) {
@@ -81,6 +101,8 @@ impl Proxy {
         if self.pause.is_some() && self.waits_for_pause(id, command) {
             return Some(0);
         }
+        // Where all but the last argument are here, `needs` is the whole.
+        let short = ahead.total as usize == args.len() + 1 && needs <= self.settings.unasked;
         let session = self.sessions.get_mut(id)?;
         let key = args.get(1).to_vec();
         let stream = Stream {
@@ -92,7 +114,8 @@ impl Proxy {
             tries: 0,
             scan: ReplyScan::default(),
             phase: Phase::Seeking { due: 0 },
-            kept: Some(Vec::new()),
+            size: if short { Size::Short } else { Size::Long },
+            kept: Kept::Yes,
             told: None,
         };
         if command.access == Access::Write {
@@ -102,7 +125,8 @@ impl Proxy {
         session.stream = Some(Box::new(stream));
         session.stop = Some(Stop::Stream);
         session.reader = RequestReader::default();
-        session.inbox = rest.to_vec();
+        session.inbox = self.pool.take(rest.len());
+        session.inbox.extend_from_slice(rest);
         self.stream_step(id);
         Some(rest.len())
     }
@@ -112,6 +136,36 @@ impl Proxy {
         if let Some(session) = self.sessions.get_mut(id) {
             session.inbox.extend_from_slice(bytes);
             self.stream_step(id);
+        }
+    }
+
+    /// A chunk to read a client's bytes into, where they go on to a node as they are.
+    #[inline]
+    pub fn client_room(&mut self, id: SessionId) -> Option<Vec<u8>> {
+        let session = self.sessions.get(id)?;
+        let stream = session.stream.as_ref().filter(|_| session.inbox.is_empty())?;
+        match stream.phase {
+            Phase::Body(_) if self.stream_wants(stream) => Some(self.pool.take(LARGE)),
+            Phase::Body(_)
+            | Phase::Discarding
+            | Phase::Seeking { .. }
+            | Phase::Probing(_)
+            | Phase::Awaiting(_) => None,
+        }
+    }
+
+    /// A chunk of [`Proxy::client_room`] was filled.
+    pub fn client_filled(&mut self, id: SessionId, chunk: Vec<u8>) {
+        match self.sessions.get_mut(id) {
+            Some(session) if session.stream.is_some() && session.inbox.is_empty() => {
+                self.counts[Metric::ClientBytesIn as usize] += chunk.len() as u64;
+                self.pool.give(std::mem::replace(&mut session.inbox, chunk));
+                self.stream_step(id);
+            }
+            Some(_) | None => {
+                self.client_bytes(id, &chunk);
+                self.pool.give(chunk);
+            }
         }
     }
 
@@ -156,9 +210,10 @@ impl Proxy {
     fn seek(&mut self, id: SessionId) -> bool {
         let Some(session) = self.sessions.get(id) else { return true };
         let Some(stream) = session.stream.as_ref() else { return true };
-        let (trunk, slot, told) = (session.trunk, stream.slot, stream.told);
-        let owner = self.topology.owner(slot).map(|node| (self.topology.node(node).addr, false));
-        let Some((addr, asking)) = told.or(owner) else {
+        let trunk = session.trunk;
+        let asking = stream.told.is_some_and(|(_, asking)| asking);
+        let at_once = stream.size == Size::Short && stream.tries == 0;
+        let Some(addr) = self.stream_target(id) else {
             self.learn();
             return false;
         };
@@ -169,6 +224,10 @@ impl Proxy {
         let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
             return true;
         };
+        if at_once {
+            self.begin_body(id, lane);
+            return true;
+        }
         stream.phase = Phase::Probing(lane);
         let ticket = stream.ticket(id, Work::Probe);
         let mut frame = Vec::new();
@@ -180,6 +239,27 @@ impl Proxy {
         true
     }
 
+    /// Where a stream has to go now.
+    pub(super) fn stream_target(&self, id: SessionId) -> Option<SocketAddr> {
+        let stream = self.sessions.get(id)?.stream.as_ref()?;
+        let owner = || self.topology.owner(stream.slot).map(|node| self.topology.node(node).addr);
+        stream.told.map(|(addr, _)| addr).or_else(owner)
+    }
+
+    /// The request itself may go.
+    fn begin_body(&mut self, id: SessionId, lane: PipeId) {
+        let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
+            return;
+        };
+        stream.phase = Phase::Body(lane);
+        let ticket = stream.ticket(id, Work::Body);
+        if stream.told.is_some_and(|(_, asking)| asking) {
+            self.push_asking(lane);
+        }
+        self.push_unkept(lane, b"", ticket);
+        self.stream_body(id, lane);
+    }
+
     /// Passes on what there is of a body.
     fn stream_body(&mut self, id: SessionId, lane: PipeId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
@@ -189,9 +269,19 @@ impl Proxy {
         }
         let (taken, passed) = pass(&mut stream.scan, &session.inbox);
         if taken > 0 {
-            pipe.out.push(&session.inbox[..taken], &mut self.pool);
-            stream.keep(&session.inbox[..taken]);
-            session.inbox.drain(..taken);
+            if taken == session.inbox.len() {
+                pipe.out.push_chunk(std::mem::take(&mut session.inbox), &mut self.pool);
+            } else {
+                pipe.out.push(&session.inbox[..taken], &mut self.pool);
+                session.inbox.drain(..taken);
+            }
+            if let Some(ticket) = pipe.tickets.back_mut().filter(|_| stream.kept == Kept::Yes) {
+                ticket.len += taken as u32;
+                if ticket.len as usize > KEPT {
+                    (stream.kept, ticket.len) = (Kept::No, 0);
+                    pipe.out.release(pipe.out.kept(), &mut self.pool);
+                }
+            }
             match passed {
                 Passed::End => stream.phase = Phase::Awaiting(lane),
                 Passed::Part | Passed::Nonsense => {} // the node will say what is wrong with it
@@ -201,9 +291,12 @@ impl Proxy {
     }
 
     /// Bytes of a lane were sent.
-    pub(super) fn stream_wrote(&mut self, lane: PipeId, tenant: SessionId, bytes: usize) {
+    pub(super) fn stream_wrote(&mut self, lane: PipeId, tenant: SessionId) {
         let Some(pipe) = self.pipes.get_mut(lane) else { return };
-        pipe.out.release(bytes, &mut self.pool);
+        // What is kept stands behind what is not.
+        let kept = pipe.tickets.back().map_or(0, |last| last.len as usize);
+        let free = pipe.out.kept().min(pipe.out.len().saturating_sub(kept));
+        pipe.out.release(free, &mut self.pool);
         if pipe.out.unsent() <= MAX_WAITING / 2 {
             self.wake_stream(tenant);
         }
@@ -226,14 +319,8 @@ impl Proxy {
             return self.free_lane(lane);
         };
         if reply.first() == Some(&b':') {
-            stream.phase = Phase::Body(lane);
-            let (asking, body) =
-                (stream.told.is_some_and(|(_, asking)| asking), stream.ticket(id, Work::Body));
-            if asking {
-                self.push_asking(lane);
-            }
-            self.push_unkept(lane, b"", body);
-            return self.stream_step(id);
+            self.begin_body(id, lane);
+            return self.touch_client(id);
         }
         stream.tries = stream.tries.saturating_add(1);
         let pause = if stream.tries > 5 { 10_000 } else { 0 };
@@ -260,15 +347,22 @@ impl Proxy {
     /// The reply of a large request, or its last piece (`midway`).
     pub(super) fn streamed(&mut self, lane: PipeId, ticket: &Ticket, reply: &[u8], midway: bool) {
         let addr = self.pipes.get(lane).map(|pipe| pipe.addr);
+        let error = !midway && reply.first() == Some(&b'-');
+        let foreign = error && addr.is_some_and(|addr| judge(reply, addr.ip()) != Verdict::Deliver);
+        let mut sent = Vec::new();
+        if let Some(pipe) = self.pipes.get_mut(lane) {
+            if foreign {
+                sent = pipe.out.copy_of(ticket.len as usize);
+            }
+            pipe.out.release(ticket.len as usize, &mut self.pool);
+        }
         let Some(stream) = self.sessions.get_mut(ticket.session).and_then(|session| session.stream.as_mut())
         else {
             return self.free_lane(lane);
         };
         let whole = stream.phase == Phase::Awaiting(lane);
-        let error = !midway && reply.first() == Some(&b'-');
-        let foreign = error && addr.is_some_and(|addr| judge(reply, addr.ip()) != Verdict::Deliver);
         let nonsense = error && reply.starts_with(b"-ERR Protocol error");
-        if foreign && whole && self.start_over(ticket.session) {
+        if foreign && whole && self.start_over(ticket.session, sent) {
             return self.free_lane(lane);
         }
         if foreign {
@@ -300,14 +394,16 @@ impl Proxy {
     }
 
     /// Has a large request that was not executed sent again from its start, if all that was sent of it is kept.
-    fn start_over(&mut self, id: SessionId) -> bool {
+    fn start_over(&mut self, id: SessionId, mut sent: Vec<u8>) -> bool {
         let due = self.now.steady + 5_000;
         let Some(session) = self.sessions.get_mut(id) else { return false };
         let Some(stream) = session.stream.as_mut() else { return false };
-        let Some(mut kept) = stream.kept.take() else { return false };
-        kept.append(&mut session.inbox);
-        session.inbox = kept;
-        stream.kept = Some(Vec::new());
+        if stream.kept == Kept::No {
+            return false;
+        }
+        sent.append(&mut session.inbox);
+        session.inbox = sent;
+        stream.tries = stream.tries.saturating_add(1);
         stream.scan = ReplyScan::default();
         (stream.told, stream.phase) = (None, Phase::Seeking { due });
         self.lane_waiters.push(id);
@@ -327,7 +423,7 @@ impl Proxy {
     }
 
     /// A lane was lost with something of a stream on it.
-    pub(super) fn stream_lost(&mut self, ticket: &Ticket, node: &str, all_sent: bool) {
+    pub(super) fn stream_lost(&mut self, ticket: &Ticket, sent: Vec<u8>, node: &str, all_sent: bool) {
         let id = ticket.session;
         let now = self.now.steady;
         let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
@@ -339,7 +435,7 @@ impl Proxy {
                 if whole && all_sent && stream.resend == Resend::Never {
                     self.add(Metric::Uncertain, 1);
                     self.deliver_error(ticket, &ErrorReply::Uncertain { node });
-                } else if self.start_over(id) {
+                } else if self.start_over(id, sent) {
                     return;
                 } else {
                     self.deliver_error(ticket, &ErrorReply::StreamBroken { node });
@@ -412,14 +508,6 @@ impl Proxy {
 }
 
 impl Stream {
-    /// Keeps what is sent, unless it is too much.
-    fn keep(&mut self, bytes: &[u8]) {
-        match &mut self.kept {
-            Some(kept) if kept.len() + bytes.len() <= KEPT => kept.extend_from_slice(bytes),
-            Some(_) | None => self.kept = None,
-        }
-    }
-
     fn ticket(&self, session: SessionId, work: Work) -> Ticket {
         Ticket {
             session,

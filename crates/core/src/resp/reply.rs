@@ -35,6 +35,18 @@ impl ReplyScan {
         self.todo > 0 || self.bulk > 0 || self.line
     }
 
+    /// Bytes that are still to come of the text that it is in the middle of, the line end behind it included.
+    pub(crate) fn body(&self) -> u64 {
+        self.bulk
+    }
+
+    /// Passes over `bytes` of [`ReplyScan::body`] without having seen them; returns whether the reply ends there.
+    pub(crate) fn skip(&mut self, bytes: u64) -> bool {
+        debug_assert!(bytes <= self.bulk);
+        self.bulk -= bytes;
+        !self.is_inside()
+    }
+
     /// Passes over as much of `bytes` as belongs to the current reply. Call again with what follows the
     /// returned count (and more behind it) until `Done`.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Scan, ProtocolError> {

@@ -152,7 +152,8 @@ fn every_kind_of_write_waits() {
 
 #[test]
 fn a_large_write_waits_and_its_client_goes_on() {
-    let settings = Settings { durability: Durability::Replicated, ordinary: 10, ..Settings::default() };
+    let settings =
+        Settings { durability: Durability::Replicated, ordinary: 10, unasked: 0, ..Settings::default() };
     run_with(
         settings,
         &format!(

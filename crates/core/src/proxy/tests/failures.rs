@@ -113,7 +113,7 @@ fn a_large_request_asks_before_it_goes() {
     let (head, rest) = ("*3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n", format!("{body}\\r\\n"));
     let set = format!("{head}{rest}");
     run_with(
-        Settings { ordinary: 64, ..Settings::default() },
+        Settings { ordinary: 64, unasked: 0, ..Settings::default() },
         &format!(
             "{MAP}1 says {head}\n1 says !{rest}\nb2 hears EXISTS foo\nb2 says -ASK 12182 10.0.0.97:7000\na2 hears ASKING\na2 hears EXISTS foo\n\
              a2 says +OK\na2 says :0\na2 hears ASKING\na2 hears {set}\na2 says +OK\na2 says +OK\n1 hears +OK\n\
@@ -123,9 +123,57 @@ fn a_large_request_asks_before_it_goes() {
 }
 
 #[test]
+fn a_large_request_that_is_kept_asks_only_where_it_was_refused() {
+    let body = "v".repeat(100);
+    let set = format!("*3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n");
+    // By characters of the script: the head ends in the middle of the value.
+    let (head, rest) = set.split_at(80);
+    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let begun = format!("{MAP}1 says {head}\nb2 hears {head}\n");
+    run_with(
+        settings(),
+        &format!(
+            "{begun}1 says !{rest}\nb2 hears !{rest}\nb2 says +OK\n1 hears +OK\n1 says PING\n1 hears +PONG"
+        ),
+    );
+    // A slot that is being moved: the one who refuses says where it may be.
+    run_with(
+        settings(),
+        &format!(
+            "{begun}1 says !{rest}\nb2 hears !{rest}\nb2 says -ASK 12182 10.0.0.97:7000\nwait 30\nb2 hears EXISTS foo\n\
+             b2 says -ASK 12182 10.0.0.97:7000\nwait 30\na2 hears ASKING\na2 hears EXISTS foo\na2 says +OK\na2 says :0\n\
+             a2 hears ASKING\na2 hears {set}\na2 says +OK\na2 says +OK\n1 hears +OK"
+        ),
+    );
+    // The node was lost before it had all of it, and after that.
+    run_with(
+        settings(),
+        &format!(
+            "{begun}b2 breaks\nwait 30\nb3 hears EXISTS foo\nb3 says :0\nb3 hears {head}\n1 says !{rest}\nb3 hears !{rest}\n\
+             b3 says +OK\n1 hears +OK"
+        ),
+    );
+    run_with(
+        settings(),
+        &format!(
+            "{begun}1 says !{rest}\nb2 hears !{rest}\nb2 breaks\n1 hears -UNCERTAIN the connection to node 10.0.0.98:7000 \
+             was lost after this command was sent: it may or may not have been applied; read before you repeat it"
+        ),
+    );
+    // A write that reads: its reply may be large too, and the lane is clean afterwards.
+    run_with(
+        settings(),
+        &format!(
+            "{begun}1 says !{rest}\nb2 hears !{rest}\nb2 says \"{body}\"\n1 hears \"{body}\"\n1 says {head}\n1 says !{rest}\nb2 hears {set}\n\
+             b2 says +OK\n1 hears +OK"
+        ),
+    );
+}
+
+#[test]
 fn a_large_request_that_cannot_go_is_bounded() {
     run_with(
-        Settings { ordinary: 32, collect: 64, ..Settings::default() },
+        Settings { ordinary: 32, unasked: 0, collect: 64, ..Settings::default() },
         &format!(
             "{MAP}1 says *5\\r\\n$4\\r\\nMSET\\r\\n$1\\r\\na\\r\\n$100\\r\\n\n1 hears -ERR evenkeel: only commands with one key \
              may be larger than 64 bytes; send large values one by one\n1 closed"
@@ -146,7 +194,7 @@ fn a_hung_node_is_not_waited_for_once_it_is_replaced() {
 fn a_large_request_that_turns_into_nonsense_ends_the_connection() {
     let body = "v".repeat(100);
     let head = "*4\\r\\n$5\\r\\nLPUSH\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n";
-    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let settings = || Settings { ordinary: 64, unasked: 0, ..Settings::default() };
     let start = format!("{MAP}1 says {head}\n1 says !{body}\\r\\n\nb2 hears EXISTS foo\nb2 says :0\n");
     // The node says so before the request is whole, or at its end, or goes away without a word.
     run_with(
@@ -185,7 +233,7 @@ fn a_large_request_whose_reply_is_torn_ends_the_connection() {
     let body = "v".repeat(100);
     let set = format!("*3\\r\\n$6\\r\\nGETSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n");
     let (head, rest) = set.split_at(50);
-    World::new(Settings { ordinary: 64, ..Settings::default() }, Cut::Nowhere).play(&format!(
+    World::new(Settings { ordinary: 64, unasked: 0, ..Settings::default() }, Cut::Nowhere).play(&format!(
         "{MAP}1 says {head}\n1 says !{rest}\nb2 hears EXISTS foo\nb2 says :1\nb2 hears {set}\n\
          b2 says $100\\r\\nhalf of it\n1 hears $100\\r\\nhalf of it\nb2 breaks\n1 closed"
     ));
@@ -244,7 +292,7 @@ fn a_large_request_is_sent_again_where_that_is_safe() {
     let set = format!("*3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n{body}\\r\\n");
     // By characters of the script: the head ends in the middle of the value.
     let (head, rest) = set.split_at(80);
-    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let settings = || Settings { ordinary: 64, unasked: 0, ..Settings::default() };
     let probed = format!("{MAP}1 says {head}\nb2 hears EXISTS foo\nb2 says :0\nb2 hears {head}\n");
     // The slot moved while it was on its way.
     run_with(
@@ -410,7 +458,7 @@ fn a_reply_to_a_large_request_that_is_torn_ends_the_client() {
         "{MAP}1 says {head}\n1 says !{rest}\nb2 hears EXISTS foo\nb2 says :1\nb2 hears {set}\nb2 says $100\\r\\nabc\n\
          1 hears $100\\r\\nabc\n"
     );
-    let settings = || Settings { ordinary: 64, ..Settings::default() };
+    let settings = || Settings { ordinary: 64, unasked: 0, ..Settings::default() };
     let world = || World::new(settings(), Cut::Nowhere);
     world().play(&format!("{begin}b2 breaks\n1 closed"));
     // What is left of it is not judged: it may look like anything.

@@ -30,7 +30,7 @@ mod users;
 mod whole;
 
 use super::blocking::mark;
-use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings};
+use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings, Through};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
 use crate::topology::{Node, NodeIndex, Topology};
 use std::collections::{BTreeMap, HashSet};
@@ -77,6 +77,7 @@ struct World {
     /// What all workers were asked for last.
     gathered: Option<Gather>,
     cut: Cut,
+    chunked: bool,
 }
 
 /// Runs a script in every way of cutting it.
@@ -85,12 +86,16 @@ fn run(script: &str) {
 }
 
 fn run_with(settings: Settings, script: &str) {
+    // The rest of a text may go from socket to socket unread, and what the client does not take of it is read.
+    let unread = Settings { unread: 1, ..settings.clone() };
     World::new(settings.clone(), Cut::Nowhere).play(script);
     World::new(settings.clone(), Cut::Everywhere).play(script);
+    World::new(unread.clone(), Cut::Everywhere).play(script);
     for (line, text) in script.lines().enumerate() {
         let Some((_, said)) = text.split_once(" says ") else { continue };
         for byte in 1..encoded(said, text).len().min(400) {
             World::new(settings.clone(), Cut::At { line, byte }).play(script);
+            World::new(unread.clone(), Cut::At { line, byte }).play(script);
         }
     }
 }
@@ -178,6 +183,7 @@ impl World {
             draining: false,
             gathered: None,
             cut,
+            chunked: false,
         }
     }
 
@@ -255,7 +261,15 @@ impl World {
         match verb {
             "says" => {
                 for piece in self.pieces(at, &request(what)) {
-                    self.event(|proxy| proxy.client_bytes(id, &piece));
+                    // Every other piece is read into a chunk of the proxy's, where it has one for it.
+                    self.chunked = !self.chunked;
+                    match self.chunked.then(|| self.proxy.client_room(id)).flatten() {
+                        Some(mut chunk) => {
+                            chunk.extend_from_slice(&piece);
+                            self.event(|proxy| proxy.client_filled(id, chunk));
+                        }
+                        None => self.event(|proxy| proxy.client_bytes(id, &piece)),
+                    }
                 }
             }
             "hears" => hears(&mut client.heard, &reply(what), at, who, self.cut),
@@ -282,7 +296,8 @@ impl World {
                 let id =
                     self.upstreams.get(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
                 for piece in self.pieces(at, &reply(what)) {
-                    self.event(|proxy| proxy.pipe_bytes(id, &piece));
+                    let rest = self.pass(id, &piece);
+                    self.event(|proxy| proxy.pipe_bytes(id, &piece[rest..]));
                 }
             }
             "hears" => {
@@ -303,6 +318,18 @@ impl World {
             }
             other => panic!("line {at}: what is `{other}`?"),
         }
+    }
+
+    /// Hands bytes of a node to a client unread where the proxy lets it; returns how many it took, never quite all that it
+    /// might, unless they are few.
+    fn pass(&mut self, id: PipeId, piece: &[u8]) -> usize {
+        let Some(Through { client, most }) = self.proxy.pipe_through(id) else { return 0 };
+        let open = self.clients.values_mut().find(|open| open.id == client && !open.stuck);
+        let Some(open) = open else { return 0 };
+        let passed = piece.len().min(most).div_ceil(2);
+        open.heard.extend_from_slice(&piece[..passed]);
+        self.event(|proxy| proxy.pipe_passed(id, passed));
+        passed
     }
 
     fn pieces(&self, at: usize, bytes: &[u8]) -> Vec<Vec<u8>> {

@@ -140,7 +140,7 @@ fn a_cluster_client_sees_one_node() {
 
 #[test]
 fn large_requests_have_a_lane() {
-    let settings = Settings { ordinary: 64, ..Settings::default() };
+    let settings = Settings { ordinary: 64, unasked: 0, ..Settings::default() };
     let body = "v".repeat(100);
     let script = format!(
         "{MAP}1 says *3\\r\\n$3\\r\\nSET\\r\\n$3\\r\\nfoo\\r\\n$100\\r\\n\n1 says !{body}\\r\\n*2\\r\\n$3\\r\\nGET\\r\\n$3\\r\\nbar\\r\\n\n\

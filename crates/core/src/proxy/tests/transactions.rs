@@ -221,7 +221,7 @@ fn keys_that_cannot_be_told_are_the_nodes_to_complain_about() {
 
 #[test]
 fn a_queue_is_bounded_and_large_values_stay_in_it() {
-    let settings = Settings { ordinary: 64, collect: 150, ..Settings::default() };
+    let settings = Settings { ordinary: 64, unasked: 0, collect: 150, ..Settings::default() };
     let body = "v".repeat(100);
     let (sent, queued) = (sent("b", &[&format!("SET foo {body}")]), queued("b", 1));
     run_with(
