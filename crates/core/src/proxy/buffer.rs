@@ -144,14 +144,13 @@ impl Queue {
         }
     }
 
-    /// A copy of the first `len` bytes, in however many chunks they are.
-    pub(crate) fn copy_of(&self, len: usize) -> Vec<u8> {
+    /// A copy of the last `len` bytes, in however many chunks they are.
+    pub(crate) fn copy_of_last(&self, len: usize) -> Vec<u8> {
         let mut copy = Vec::with_capacity(len);
-        let mut skip = self.released;
+        let mut skip = (self.released + self.len()).saturating_sub(len);
         for chunk in &self.chunks {
-            let rest = &chunk[skip.min(chunk.len())..];
+            copy.extend_from_slice(&chunk[skip.min(chunk.len())..]);
             skip = skip.saturating_sub(chunk.len());
-            copy.extend_from_slice(&rest[..rest.len().min(len - copy.len())]);
         }
         copy
     }
@@ -204,11 +203,6 @@ impl Queue {
         self.kept += bytes;
     }
 
-    /// Bytes that were sent and are kept.
-    pub(crate) fn kept(&self) -> usize {
-        self.kept
-    }
-
     /// Whether the first `len` bytes have been sent whole.
     pub(crate) fn is_sent(&self, len: usize) -> bool {
         len <= self.kept
@@ -256,6 +250,11 @@ impl Queue {
                 chunk.give_to(pool);
             }
         }
+    }
+
+    /// Drops of what was sent all but the last `rest` bytes of the queue.
+    pub(crate) fn release_sent(&mut self, rest: usize, pool: &mut Pool) {
+        self.release(self.kept.min(self.len().saturating_sub(rest)), pool);
     }
 
     /// Drops everything.
@@ -308,6 +307,18 @@ mod tests {
         assert!(unsent(&queue).ends_with(b"xtail"));
         queue.clear(&mut pool);
         assert_eq!(unsent(&queue), b"");
+    }
+
+    #[test]
+    fn the_last_bytes_are_copied_from_whichever_chunks() {
+        let (mut queue, mut pool) = (Queue::default(), Pool::default());
+        queue.push(b"greeting", &mut pool);
+        queue.push_chunk(b"one".to_vec(), &mut pool);
+        queue.push_chunk(b"two".to_vec(), &mut pool);
+        assert_eq!((queue.copy_of_last(6), queue.copy_of_last(5)), (b"onetwo".to_vec(), b"netwo".to_vec()));
+        queue.sent(9);
+        queue.release_sent(6, &mut pool);
+        assert_eq!((queue.copy_of_last(6), unsent(&queue)), (b"onetwo".to_vec(), b"netwo".to_vec()));
     }
 
     #[test]

@@ -294,6 +294,13 @@ impl Pipe {
         }
     }
 
+    /// Lets go of what was sent and belongs to no ticket. Where a ticket with bytes stands before it those go first: only
+    /// the last is ever sent again from here.
+    pub(crate) fn let_go_of_unkept(&mut self, pool: &mut Pool) {
+        let kept = self.tickets.iter().map(|ticket| ticket.len as usize).sum();
+        self.out.release_sent(kept, pool);
+    }
+
     /// Takes the first ticket and lets go of its request (a large one is the stream's to let go of).
     #[inline]
     pub(crate) fn pop(&mut self, pool: &mut Pool) -> Option<Ticket> {

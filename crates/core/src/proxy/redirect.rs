@@ -180,7 +180,7 @@ impl Proxy {
         while let Some(ticket) = pipe.tickets.front().copied() {
             let fate = pipe.fate(&ticket);
             let frame = match ticket.work {
-                Work::Body => pipe.out.copy_of(ticket.len as usize),
+                Work::Body => pipe.out.copy_of_last(ticket.len as usize),
                 _ => pipe.out.front(ticket.len as usize).to_vec(),
             };
             pipe.pop(&mut self.pool);

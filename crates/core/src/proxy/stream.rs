@@ -279,7 +279,7 @@ impl Proxy {
                 ticket.len += taken as u32;
                 if ticket.len as usize > KEPT {
                     (stream.kept, ticket.len) = (Kept::No, 0);
-                    pipe.out.release(pipe.out.kept(), &mut self.pool);
+                    pipe.let_go_of_unkept(&mut self.pool);
                 }
             }
             match passed {
@@ -293,10 +293,7 @@ impl Proxy {
     /// Bytes of a lane were sent.
     pub(super) fn stream_wrote(&mut self, lane: PipeId, tenant: SessionId) {
         let Some(pipe) = self.pipes.get_mut(lane) else { return };
-        // What is kept stands behind what is not.
-        let kept = pipe.tickets.back().map_or(0, |last| last.len as usize);
-        let free = pipe.out.kept().min(pipe.out.len().saturating_sub(kept));
-        pipe.out.release(free, &mut self.pool);
+        pipe.let_go_of_unkept(&mut self.pool);
         if pipe.out.unsent() <= MAX_WAITING / 2 {
             self.wake_stream(tenant);
         }
@@ -352,7 +349,7 @@ impl Proxy {
         let mut sent = Vec::new();
         if let Some(pipe) = self.pipes.get_mut(lane) {
             if foreign {
-                sent = pipe.out.copy_of(ticket.len as usize);
+                sent = pipe.out.copy_of_last(ticket.len as usize);
             }
             pipe.out.release(ticket.len as usize, &mut self.pool);
         }
