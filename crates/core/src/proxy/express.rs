@@ -75,6 +75,7 @@ impl Proxy {
             sessions,
             pipes,
             park,
+            strays,
             pool,
             dirty_clients,
             now,
@@ -86,6 +87,7 @@ impl Proxy {
         } = self;
         let Some(pipe) = pipes.get_mut(id) else { return 0 };
         if park.len() > 0
+            || !strays.is_empty()
             || pipe.midway
             || pipe.scanned > 0
             || pipe.scan.is_inside()

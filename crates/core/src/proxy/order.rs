@@ -16,11 +16,22 @@ struct Stray {
     count: u32,
     /// Sequence number of the last of them.
     last: u32,
+    /// Sequence numbers of the last request of the same client and slot that was executed meanwhile: of those that
+    /// only read, and of all others.
+    read: Option<u32>,
+    wrote: Option<u32>,
 }
 
 /// The strays of one worker. Empty unless something is being asked again.
 #[derive(Debug, Default)]
 pub(super) struct Strays(HashMap<(SessionId, u16), Stray>);
+
+impl Strays {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl Proxy {
     /// A request was put on a pipe.
@@ -30,7 +41,7 @@ impl Proxy {
             return;
         }
         if ticket.tries > 0 {
-            let new = Stray { pipe, count: 0, last: ticket.seq };
+            let new = Stray { pipe, count: 0, last: ticket.seq, read: None, wrote: None };
             let stray = self.strays.0.entry((ticket.session, ticket.slot)).or_insert(new);
             (stray.count, stray.last) = (stray.count + 1, ticket.seq);
         } else if let Some(session) = self.sessions.get_mut(ticket.session) {
@@ -68,12 +79,38 @@ impl Proxy {
         self.sessions.get(session).is_none_or(|session| session.first_sent == 0)
     }
 
-    /// A request was executed: what its client asked of this slot before and is still held must not be executed after
-    /// it, unless both only read.
+    /// Whether anything of anyone is held or asked again: only then can one request overtake another.
+    #[inline]
+    pub(super) fn some_are_astray(&self) -> bool {
+        self.park.len() > 0 || !self.strays.is_empty()
+    }
+
+    /// A request was executed: what its client asked of this slot before must not be executed after it, unless both
+    /// only read. What is held ends here; what is asked again at this moment ends if it is refused once more.
     pub(super) fn fail_overtaken(&mut self, by: &Ticket) {
         while let Some(ticket) = self.park.take_earlier(by) {
-            self.unavailable(&ticket, "a later command of this connection overtook it");
+            self.fail_as_overtaken(&ticket);
         }
+        if let Some(stray) = self.strays.0.get_mut(&(by.session, by.slot)) {
+            let last = if by.resend == Resend::Never { &mut stray.wrote } else { &mut stray.read };
+            if last.is_none_or(|last| by.is_after(last)) {
+                *last = Some(by.seq);
+            }
+        }
+    }
+
+    /// Whether a request that is asked again was overtaken while it was on its way. To be asked before
+    /// [`Proxy::note_back`] forgets it.
+    pub(super) fn was_overtaken(&self, ticket: &Ticket) -> bool {
+        let Some(stray) = self.strays.0.get(&(ticket.session, ticket.slot)) else { return false };
+        let by = |last: Option<u32>| last.is_some_and(|last| ticket.is_before(last));
+        ticket.tries > 0
+            && ticket.work.is_ordered()
+            && (by(stray.wrote) || ticket.resend == Resend::Never && by(stray.read))
+    }
+
+    pub(super) fn fail_as_overtaken(&mut self, ticket: &Ticket) {
+        self.unavailable(ticket, "a later command of this connection overtook it");
     }
 }
 

@@ -145,6 +145,11 @@ impl Ticket {
     pub(crate) fn is_after(&self, seq: u32) -> bool {
         self.seq.wrapping_sub(seq) as i32 > 0
     }
+
+    /// Whether it came before that request.
+    pub(crate) fn is_before(&self, seq: u32) -> bool {
+        seq.wrapping_sub(self.seq) as i32 > 0
+    }
 }
 
 impl Ticket {

@@ -57,6 +57,7 @@ impl Proxy {
         let Some(ticket) = pipe.tickets.front().copied() else { return };
         let frame = pipe.out.front(ticket.len as usize).to_vec();
         pipe.pop(&mut self.pool);
+        let overtaken = self.was_overtaken(&ticket);
         self.note_back(&ticket);
         let (tries, work) = (ticket.tries.saturating_add(1), ticket.work.afresh());
         let ticket = Ticket { tries, work, ..ticket };
@@ -65,6 +66,9 @@ impl Proxy {
         }
         if let Work::Part { .. } = ticket.work {
             self.part_untracked(ticket.session);
+        }
+        if overtaken {
+            return self.fail_as_overtaken(&ticket);
         }
         match verdict {
             Verdict::Deliver => {}
@@ -184,6 +188,7 @@ impl Proxy {
                 _ => pipe.out.front(ticket.len as usize).to_vec(),
             };
             pipe.pop(&mut self.pool);
+            let overtaken = self.was_overtaken(&ticket);
             self.note_back(&ticket);
             pipe.midway = false;
             let private = matches!(pipe.purpose, Purpose::Private { .. });
@@ -199,6 +204,7 @@ impl Proxy {
                 (_, Work::Watch) => self.watch_lost(&ticket),
                 // The keys that it depends on are watched no more.
                 (Fate::Again, Work::Block(_)) if private => self.deliver_nothing(&ticket),
+                (Fate::Again, _) if overtaken => self.fail_as_overtaken(&ticket),
                 (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
                 (Fate::Uncertain, _) => {
                     self.add(Metric::Uncertain, 1);

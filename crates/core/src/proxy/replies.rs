@@ -183,7 +183,7 @@ impl Proxy {
             return self.lose_pipe(id, "it answered without being asked");
         };
         self.note_back(&ticket);
-        if self.park.len() > 0 && matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. }) {
+        if self.some_are_astray() && matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. }) {
             self.fail_overtaken(&ticket);
         }
         if ticket.resend == Resend::Never && matches!(ticket.work, Work::Whole | Work::Part { .. }) {

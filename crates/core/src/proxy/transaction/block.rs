@@ -97,7 +97,7 @@ impl Proxy {
         let midway = std::mem::replace(&mut pipe.midway, false);
         let Some(ticket) = pipe.pop(&mut self.pool) else { return };
         self.note_back(&ticket);
-        if self.park.len() > 0 {
+        if self.some_are_astray() {
             self.fail_overtaken(&ticket);
         }
         // Its user may not say EXEC any more: on this connection the transaction goes on, with whatever comes next.
@@ -207,7 +207,7 @@ impl Proxy {
         }
         let Some(ticket) = pipe.pop(&mut self.pool) else { return };
         self.note_back(&ticket);
-        if self.park.len() > 0 {
+        if self.some_are_astray() {
             self.fail_overtaken(&ticket);
         }
         if self.transaction(ticket.session).is_some_and(|transaction| transaction.rest.is_some()) {
