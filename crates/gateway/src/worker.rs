@@ -88,8 +88,8 @@ pub(crate) struct Worker {
     draining: Option<Draining>,
     /// Clients that were written to during a drain and may be done.
     leaving: Vec<SessionId>,
-    /// Clients that came just before a drain: looked at again a moment later.
-    young: Vec<SessionId>,
+    /// Clients that may be about to ask during a drain: looked at again a moment later.
+    asking: Vec<SessionId>,
     buffer: Box<[u8]>,
     /// Made when the first large value passes.
     duct: Option<Duct>,
@@ -116,7 +116,7 @@ impl Worker {
             shared,
             draining: None,
             leaving: Vec::new(),
-            young: Vec::new(),
+            asking: Vec::new(),
             buffer: vec![0; READ].into(),
             duct: None,
             dirty_clients: Vec::new(),
@@ -332,8 +332,8 @@ impl Worker {
     /// During a drain, lets those clients go that have all their replies and have sent nothing more.
     fn dismiss(&mut self) {
         for id in std::mem::take(&mut self.leaving) {
-            if self.proxy.client_is_young(id) {
-                self.young.push(id);
+            if self.proxy.client_will_ask(id) {
+                self.asking.push(id);
                 continue;
             }
             while self.proxy.client_is_idle(id) {
@@ -395,7 +395,7 @@ impl Worker {
     fn tick(&mut self) {
         self.proxy.count_clients(self.shared.clients.load(Ordering::Relaxed));
         self.proxy.tick();
-        self.leaving.append(&mut self.young);
+        self.leaving.append(&mut self.asking);
         let now = Instant::now();
         while let Some(at) = self.connecting.iter().position(|(_, since)| now - *since > CONNECT_TIMEOUT) {
             let (id, _) = self.connecting.swap_remove(at);

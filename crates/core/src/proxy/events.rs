@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 const TRIM: u64 = 1_000_000;
 /// How long a client that has connected may take to ask something before a drain closes it (microseconds).
 const YOUNG: u64 = 1_000_000;
+/// How long after its last request a client may take to ask again before a drain closes it (microseconds).
+const SOON: u64 = 500_000;
 
 impl Proxy {
     /// A client connected: `number` is unique in this gateway, `local` the address that it dialled.
@@ -291,10 +293,19 @@ impl Proxy {
         })
     }
 
-    /// Whether a client has only just come and has asked nothing yet: its first request is on its way.
-    pub fn client_is_young(&self, id: SessionId) -> bool {
-        let young = |session: &Session| session.asked_nothing() && self.now.steady < session.since + YOUNG;
-        self.sessions.get(id).is_some_and(young)
+    /// Whether a client's next request may be on its way during a drain: it has only just come, or it asked something a
+    /// moment before the drain and nothing since, or half a request is here. Nobody sends in the same moment in which it gets a reply, so it can
+    /// be closed then without a request that crosses the closing.
+    pub fn client_will_ask(&self, id: SessionId) -> bool {
+        let now = self.now.steady;
+        let will = |session: &Session| match session.asked_nothing() {
+            true => now < session.since + YOUNG,
+            false => {
+                let begun = !session.inbox.is_empty();
+                (begun || session.active < self.drained) && now < session.active + SOON
+            }
+        };
+        self.sessions.get(id).is_some_and(will)
     }
 
     /// Forgets a client and has its connection closed.
@@ -304,6 +315,7 @@ impl Proxy {
 
     /// Has the shell look at every client: those that are idle may go, the others once they are.
     pub fn drain(&mut self) {
+        self.drained = self.now.steady;
         self.unblock_all();
         self.sessions.ids().into_iter().for_each(|id| self.touch_client(id));
     }

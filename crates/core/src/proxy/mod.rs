@@ -295,6 +295,8 @@ pub struct Proxy {
     version: String,
     dice: u64,
     draining: bool,
+    /// When a drain began, in microseconds; 0: there is none.
+    drained: u64,
     /// When idle memory was last given back, in microseconds.
     trimmed: u64,
 }
@@ -351,6 +353,7 @@ impl Proxy {
             version: "7.0.0".to_owned(),
             dice: seed | 1,
             draining: false,
+            drained: 0,
             trimmed: 0,
         }
     }

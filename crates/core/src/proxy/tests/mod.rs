@@ -14,7 +14,7 @@
 //! 1 stuck | 1 reads              client 1 stops | starts to take bytes
 //! a gone                         the gateway has closed connection a
 //! a marked                       node a hears what brings a connection up to its newest write (see `blocking::confirm`)
-//! drain                          from now on a client goes once it has all its replies
+//! drain                          from now on a client goes once it has all its replies and will not ask in a moment
 //! ```
 //! Connections to one node are named a, a2, a3 … in the order in which they were made.
 
@@ -431,7 +431,8 @@ impl World {
             busy |= !bytes.is_empty();
             client.heard.extend_from_slice(&bytes);
             self.proxy.client_wrote(client.id, bytes.len());
-            if self.draining && self.proxy.client_is_idle(client.id) {
+            let idle = self.proxy.client_is_idle(client.id) && !self.proxy.client_will_ask(client.id);
+            if self.draining && idle {
                 self.proxy.client_dismissed(client.id);
             }
         }

@@ -182,6 +182,13 @@ fn a_drain_answers_what_was_sent_before_it_closes() {
         "1 says SET foo 1\n2 says PING\n2 hears +PONG\nb hears SET foo 1\n1 says !*2\\r\\n$3\\r\\nGET\\r\\n\ndrain\n2 closed\n\
          1 says !$3\\r\\nfoo\\r\\n\nb hears GET foo\nb says +OK\n1 hears +OK\nb says \"1\"\n1 hears \"1\"\n1 closed",
     );
+    // Who has just asked may be about to ask again, and goes with that reply or a while later.
+    play(
+        "1 says PING\n1 hears +PONG\n2 says PING\n2 hears +PONG\n3 says PING\n3 hears +PONG\nwait 400\n1 says PING\n\
+         1 hears +PONG\n2 says PING\n2 hears +PONG\nwait 200\ndrain\n3 closed\n1 says PING\n1 hears +PONG\n1 closed\n\
+         wait 200\n2 says PING\n2 hears +PONG\n2 closed",
+    );
+    play("1 says PING\n1 hears +PONG\nwait 200\ndrain\nwait 400\n1 closed");
     // More than may be under way at a time: what was read and waits its turn is answered too.
     let many = "*2\\r\\n$3\\r\\nGET\\r\\n$3\\r\\nfoo\\r\\n".repeat(1500);
     let answers = "b hears GET foo\nb says :1\n1 hears :1\n".repeat(1500);
