@@ -9,6 +9,7 @@
 
 mod chart;
 mod crowd;
+mod durability;
 mod floor;
 mod loads;
 mod measure;
@@ -42,6 +43,7 @@ fn main() {
         Some(Mode::Overload) => strain::overload(&options),
         Some(Mode::Fairness) => strain::fairness(&options),
         Some(Mode::Large) => strain::large(&options),
+        Some(Mode::Durability) => durability::durability(&options),
         Some(Mode::Clients) => strain::clients(&options),
         None => side_by_side(&options),
     }

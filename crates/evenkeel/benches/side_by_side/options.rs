@@ -63,6 +63,8 @@ pub(crate) enum Mode {
     Large,
     /// Processor time of a request from 10 to 10 000 clients
     Clients,
+    /// SETs that a replica confirms beside SETs that the primary acknowledges
+    Durability,
     /// The server that only answers
     #[command(hide = true)]
     Floor { port: u16 },

@@ -212,11 +212,11 @@ impl Writer {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     Spread::of(values).map_or(f64::NAN, |spread| spread.median)
 }
 
-fn shown(values: impl Iterator<Item = f64>) -> String {
+pub(crate) fn shown(values: impl Iterator<Item = f64>) -> String {
     Spread::of(values).map_or_else(
         || "-".to_owned(),
         |spread| format!("{:.2} ({:.2}–{:.2})", spread.median, spread.least, spread.most),
