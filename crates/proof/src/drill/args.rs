@@ -47,6 +47,10 @@ pub struct Args {
     /// replicated, for the drills in which that decides what is lost]
     #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "dir")]
     pub durability: Option<Durability>,
+    /// Put the servers through the drills alone as well, without gateway and control, to compare: primary-killed,
+    /// primary-hung, planned-failover
+    #[arg(long, conflicts_with = "dir")]
+    pub alone: bool,
     /// Report times without judging them, as is done anyway where the machine is busy when the drills begin
     #[arg(long)]
     pub no_time_limits: bool,
@@ -117,6 +121,15 @@ impl Plan {
                 drills?.into_iter().map(cast(args.durability)).collect()
             }
         };
+        let alone = if args.alone { catalogue::alone(&drills) } else { Vec::new() };
+        if args.alone && alone.is_empty() {
+            let these: Vec<&str> = catalogue::ALONE.iter().map(|drill| drill.name).collect();
+            let why = format!(
+                "none of these drills can be done to servers alone, expected one of {}",
+                these.join(", ")
+            );
+            return Err(DrillError::Unable(why));
+        }
         let place = match &args.dir {
             Some(dir) => {
                 let dir = dir.canonicalize();
@@ -131,7 +144,7 @@ impl Plan {
         };
         Ok(Plan {
             program: program.to_owned(),
-            drills,
+            drills: drills.into_iter().chain(alone).collect(),
             times: args.times,
             place,
             agreed: args.yes,
@@ -200,6 +213,18 @@ mod tests {
         assert_eq!(replicated("false-alarm"), (1, 0));
         assert_eq!(replicated("false-alarm --durability replicated"), (1, 1));
         assert!(plan("false-alarm --durability replicated --dir /").is_err());
+    }
+
+    #[test]
+    fn servers_are_drilled_alone_where_that_makes_sense() {
+        let judged = |line: &str| {
+            let drills = plan(line).unwrap().drills;
+            drills.iter().map(|cast| cast.drill.is_judged()).collect::<Vec<_>>()
+        };
+        assert_eq!(judged("replica-killed primary-hung --alone"), [true, true, false]);
+        assert_eq!(judged("--all --alone").iter().filter(|judged| !*judged).count(), 3);
+        assert!(plan("replica-killed --alone").is_err_and(|error| error.contains("primary-killed")));
+        assert!(plan("primary-killed --alone --dir /").is_err());
     }
 
     #[test]

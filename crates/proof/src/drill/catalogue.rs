@@ -37,6 +37,9 @@ pub(crate) enum Needs {
     SmallDisk { megabytes: u32 },
     /// Every server in a network of its own, which only root can give.
     Networks,
+    /// Nobody who looks after the servers: they are alone, with the settings that Redis has by itself where ours differ
+    /// for the sake of availability. It shows what there would be without evenkeel; nothing is promised of it.
+    Solitude,
 }
 
 /// By which way the load comes.
@@ -46,6 +49,8 @@ pub(crate) enum Entrance {
     Service,
     /// Two gateways in processes of their own; clients that lose one go to the other.
     TwoGateways,
+    /// No gateway: the load speaks to the nodes and follows them, as a client for clusters does.
+    Nodes,
 }
 
 /// All drills, in the order in which `--all` runs them.
@@ -70,11 +75,25 @@ pub(crate) const ALL: [&Drill; 18] = [
     &case::primary_fenced_off::DRILL,
 ];
 
+/// Those that the servers can be put through alone as well, to compare.
+pub(crate) const ALONE: [&Drill; 3] =
+    [&case::primary_killed::ALONE, &case::primary_hung::ALONE, &case::planned_failover::ALONE];
+
 /// A drill with what the gateway's writes wait for meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct Cast {
     pub(crate) drill: &'static Drill,
     pub(crate) durability: Durability,
+}
+
+impl Drill {
+    /// Whether it is done to evenkeel, so that promises are judged.
+    pub(crate) fn is_judged(&self) -> bool {
+        match self.needs {
+            Needs::Any | Needs::Memory(_) | Needs::SmallDisk { .. } | Needs::Networks => true,
+            Needs::Solitude => false,
+        }
+    }
 }
 
 /// All drills, and once more those in which a confirmation by a replica decides whether writes are lost.
@@ -89,6 +108,15 @@ pub(crate) fn all() -> Vec<Cast> {
     let cast = |durability| move |drill| Cast { drill, durability };
     let twice = replicated.into_iter().map(cast(Durability::Replicated));
     ALL.into_iter().map(cast(Durability::Async)).chain(twice).collect()
+}
+
+/// The same drills without evenkeel, those of them that can be done so.
+pub(crate) fn alone(drills: &[Cast]) -> Vec<Cast> {
+    let named = |drill: &&&Drill| {
+        drills.iter().any(|cast| cast.drill.name == drill.name && cast.durability == Durability::Async)
+    };
+    let alone = ALONE.iter().filter(named);
+    alone.map(|drill| Cast { drill, durability: Durability::Async }).collect()
 }
 
 /// The drill of that name.

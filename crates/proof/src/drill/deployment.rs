@@ -138,6 +138,17 @@ impl Deployment {
         events.filter(|event| event.at_ms >= since_ms).collect()
     }
 
+    /// Stops an own one's control and gateway without ending them: the servers are on their own.
+    pub(crate) fn leave_alone(&self) -> Result<(), DrillError> {
+        let child = self.own.as_ref().and_then(|own| own.child.as_ref());
+        let pid = child.and_then(Child::id).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid =
+            pid.ok_or_else(|| DrillError::Unable("this drill needs a deployment of its own".to_owned()))?;
+        // our own child, which nobody but us waits for: the id is still its own
+        let sent = kill_process(pid, Signal::STOP).map_err(std::io::Error::from);
+        sent.map_err(DrillError::system("stop control"))
+    }
+
     /// Where a node's process works.
     pub(crate) fn node_dir(&self, node: &str) -> PathBuf {
         self.dir.join("nodes").join(node)
@@ -176,6 +187,8 @@ fn end(child: &mut Child) {
     if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
         // our own child, which nobody but us waits for: the id is still its own
         let _ = kill_process(pid, Signal::TERM);
+        // one that was stopped hears of it only when it goes on
+        let _ = kill_process(pid, Signal::CONT);
     }
     let begun = Instant::now();
     while matches!(child.try_wait(), Ok(None)) {
@@ -237,6 +250,9 @@ fn configuration(base: u16, needs: Needs, durability: Durability, given: &[(Stri
     ]);
     if let Needs::Memory(memory) = needs {
         keys.insert("cluster.memory".to_owned(), format!("\"{memory}\""));
+    }
+    if needs == Needs::Solitude {
+        keys.insert("cluster.node-timeout".to_owned(), "\"5s\"".to_owned());
     }
     keys.extend(given.iter().cloned());
     keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()

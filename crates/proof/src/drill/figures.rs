@@ -42,10 +42,14 @@ pub(crate) struct Figures {
     pub(crate) failed_before: u64,
     /// Longest time that a client of a struck shard was without a right answer.
     pub(crate) stall_ms: Option<f64>,
+    /// When that began, seen from the fault.
+    pub(crate) stall_at_ms: Option<i64>,
     /// Longest time that all clients of a struck shard were.
     pub(crate) outage_ms: Option<f64>,
     /// Longest time that a client of another shard was without a right answer.
     pub(crate) elsewhere_ms: Option<f64>,
+    /// When that began, seen from the fault. Where all shards wait at the same moment, it is the machine that waits.
+    pub(crate) elsewhere_at_ms: Option<i64>,
     /// The same of any client before the fault.
     pub(crate) noise_ms: f64,
     /// How long the fault itself took.
@@ -109,6 +113,10 @@ impl Figures {
             noise_ms: millis(group.stall_before),
         });
         let longest = |wanted, pick: fn(&Group) -> Duration| of(wanted).map(pick).max().map(millis);
+        let longest_from = |wanted| {
+            let group = of(wanted).max_by_key(|group| group.stall)?;
+            Some((verdict.began_ms as i64 + group.stall_from.as_millis() as i64) - moments.struck as i64)
+        };
         let before = of(true).map(|group| last_second(group, verdict.began_ms, moments.struck)).sum::<u64>();
         let writes = verdict.acknowledged_writes as f64 / verdict.acknowledged.max(1) as f64;
         Figures {
@@ -129,8 +137,10 @@ impl Figures {
             errors_elsewhere: kinds(of(false)),
             failed_before: groups().map(|(_, group)| group.failed_before).sum(),
             stall_ms: longest(true, |group| group.stall),
+            stall_at_ms: longest_from(true),
             outage_ms: longest(true, |group| group.outage),
             elsewhere_ms: longest(false, |group| group.stall),
+            elsewhere_at_ms: longest_from(false),
             noise_ms: groups().map(|(_, group)| millis(group.stall_before)).fold(0.0, f64::max),
             fault_ms: moments.over.saturating_sub(moments.struck),
             heal_ms: moments.healed.map(|healed| healed.saturating_sub(moments.over)),
@@ -171,6 +181,7 @@ mod tests {
         Group {
             acknowledged: 10,
             stall: Duration::from_millis(stall),
+            stall_from: Duration::from_millis(if stall == 70 { 70 } else { 0 }),
             errors: errors.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
             samples: vec![Sample { acknowledged: 2, failed: 0 }; 100],
             ..Group::default()
@@ -191,6 +202,7 @@ mod tests {
         let figures = Figures::new(&verdict, &names, &BTreeSet::from([1]), moments);
         assert_eq!((figures.stall_ms, figures.elsewhere_ms), (Some(70.0), Some(12.0)));
         assert_eq!((figures.errors["UNCERTAIN"], figures.errors_elsewhere["OOM"]), (2, 1));
+        assert_eq!((figures.stall_at_ms, figures.elsewhere_at_ms), (Some(-2_930), Some(-3_000)));
         assert_eq!((figures.fault_ms, figures.heal_ms), (100, Some(2_000)));
         assert_eq!(figures.last_second_writes, 20, "half of 20 samples with 2 requests each");
         let everywhere = Figures::new(&verdict, &names, &BTreeSet::from([0, 1, 2]), moments);

@@ -81,6 +81,15 @@ pub(crate) enum Times {
 const ENOUGH: usize = 5;
 
 impl Promises {
+    /// Of a drill that is done to compare: everything is told, nothing is judged.
+    pub(crate) const NONE: Promises = Promises {
+        lost: Loss::Told("nothing is promised of it"),
+        errors: &[],
+        stall: Limit { median_ms: 0, most_ms: 0 },
+        elsewhere: Limit { median_ms: 0, most_ms: 0 },
+        heal_ms: 60_000,
+    };
+
     /// The promises for a person.
     pub(crate) fn words(&self, durability: Durability) -> Vec<String> {
         let mut words = vec![match self.may_lose(durability) {

@@ -195,7 +195,9 @@ async fn several(plan: &Plan, cast: &Cast, scene: &mut Option<Scene>, done: &mut
     for number in 1..=plan.times {
         let run = async {
             let other = |scene: &Scene| scene.durability != cast.durability;
-            if (drill.needs != Needs::Any && number == 1) || scene.as_ref().is_some_and(other) {
+            // servers that nobody looks after stay broken
+            let anew = drill.needs == Needs::Solitude || (drill.needs != Needs::Any && number == 1);
+            if anew || scene.as_ref().is_some_and(other) {
                 *scene = None;
             }
             let scene = match scene {

@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::Outcome;
 use super::chart::{Chart, class, level};
 use super::course;
-use super::report::{DrillReport, Report, Run, Spread};
+use super::report::{DrillReport, Report, Run, Spread, Who};
 use super::table::{errors, spread};
 use super::timeline::Timeline;
 use crate::units;
@@ -63,12 +63,14 @@ fn head(report: &Report) -> Markup {
 
 /// Class and word of a drill's verdict.
 fn verdict(drill: &DrillReport) -> (&'static str, &'static str) {
-    match (drill.breaches.is_empty(), drill.unable.is_some(), drill.runs.is_empty()) {
-        (false, _, _) => ("bad", "broken"),
-        (true, true, _) => ("warn", "could not be run"),
-        (true, false, true) => ("warn", "not run"),
-        (true, false, false) => ("good", "held"),
-    }
+    let class = match (drill.breaches.is_empty(), drill.unable.is_some() || drill.runs.is_empty(), drill.who)
+    {
+        (false, _, _) => "bad",
+        (true, true, _) => "warn",
+        (true, false, Who::Evenkeel) => "good",
+        (true, false, Who::RedisAlone) => "plain",
+    };
+    (class, drill.word())
 }
 
 fn overview(report: &Report) -> Markup {
@@ -228,6 +230,15 @@ fn method(report: &Report) -> Markup {
                     "A drill called replicated was run with durability \"replicated\": a write is acknowledged when a replica has it, \
                      so none may be lost. UNREPLICATED tells the client that no replica has confirmed its write, NOREPLICAS that it \
                      was refused as there is none."
+                }
+                @if report.has_alone() {
+                    li {
+                        "Redis alone: the same servers, with nobody who looks after them and no gateway. As Redis has it by itself, "
+                        "one counts as dead after 5 s of silence, and a shard without an owner stops all shards. "
+                        "The load speaks to the servers and follows MOVED; it gives up a silent one after "
+                        (course::ALONE.as_millis()) " ms and asks another. All is called as before when the replica has "
+                        "taken over: nobody starts again what was killed. Nothing is promised of it."
+                    }
                 }
                 li { "UNCERTAIN tells the client that its write may or may not have been applied. It is never sent twice." }
                 @if report.drills.iter().any(|drill| drill.runs.len() < 5) {

@@ -35,10 +35,22 @@ pub(crate) struct Report {
     pub(crate) drills: Vec<DrillReport>,
 }
 
+/// Who was drilled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Who {
+    /// evenkeel.
+    Evenkeel,
+    /// The servers alone, to compare.
+    RedisAlone,
+}
+
 /// One drill.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct DrillReport {
     pub(crate) name: &'static str,
+    /// Who was drilled.
+    pub(crate) who: Who,
     /// What writes waited for: the class by which losses are judged.
     pub(crate) durability: Durability,
     pub(crate) about: &'static str,
@@ -132,6 +144,11 @@ impl Report {
         }
     }
 
+    /// Whether servers were drilled alone as well.
+    pub(crate) fn has_alone(&self) -> bool {
+        self.drills.iter().any(|drill| drill.who == Who::RedisAlone)
+    }
+
     /// Adds a drill; the worst decides how all of them ended.
     pub(crate) fn add(&mut self, drill: DrillReport) {
         let outcome = match (drill.breaches.is_empty(), &drill.unable) {
@@ -169,9 +186,13 @@ impl DrillReport {
     pub(crate) fn begin(cast: &Cast) -> DrillReport {
         DrillReport {
             name: cast.drill.name,
+            who: if cast.drill.is_judged() { Who::Evenkeel } else { Who::RedisAlone },
             durability: cast.durability,
             about: cast.drill.about,
-            promises: cast.drill.promises.words(cast.durability),
+            promises: match cast.drill.is_judged() {
+                true => cast.drill.promises.words(cast.durability),
+                false => vec!["nothing: this is what there would be without evenkeel".to_owned()],
+            },
             breaches: Vec::new(),
             unable: None,
             summary: Summary::default(),
@@ -181,15 +202,25 @@ impl DrillReport {
 
     /// Its name and class for people.
     pub(crate) fn title(&self) -> String {
-        match self.durability {
-            Durability::Async => self.name.to_owned(),
-            Durability::Replicated => format!("{}, {}", self.name, self.durability.word()),
+        match (self.who, self.durability) {
+            (Who::Evenkeel, Durability::Async) => self.name.to_owned(),
+            (Who::Evenkeel, Durability::Replicated) | (Who::RedisAlone, _) => {
+                format!("{}, {}", self.name, self.class())
+            }
+        }
+    }
+
+    /// What was drilled with which promises, in a word.
+    pub(crate) fn class(&self) -> &'static str {
+        match self.who {
+            Who::Evenkeel => self.durability.word(),
+            Who::RedisAlone => "Redis alone",
         }
     }
 
     /// Its place on the page.
     pub(crate) fn anchor(&self) -> String {
-        format!("{}-{}", self.name, self.durability.word())
+        format!("{}-{}", self.name, self.class().replace(' ', "-"))
     }
 
     /// Whether a run ended without everything being as before.
@@ -200,15 +231,28 @@ impl DrillReport {
     /// Sums up and judges.
     pub(crate) fn conclude(&mut self, cast: &Cast, times: Times) {
         let runs: Vec<&Figures> = self.runs.iter().map(|run| &run.figures).collect();
-        self.breaches = cast.drill.promises.breaches(&runs, times, cast.durability);
+        self.breaches = match self.who {
+            Who::Evenkeel => cast.drill.promises.breaches(&runs, times, cast.durability),
+            Who::RedisAlone => Vec::new(),
+        };
         self.summary = Summary::of(&runs);
+    }
+
+    /// The verdict in a word or two.
+    pub(crate) fn word(&self) -> &'static str {
+        match (self.breaches.is_empty(), self.unable.is_some(), self.runs.is_empty(), self.who) {
+            (false, _, _, _) => "broken",
+            (true, true, _, _) => "unable",
+            (true, false, true, _) => "not run",
+            (true, false, false, Who::Evenkeel) => "held",
+            (true, false, false, Who::RedisAlone) => "to compare",
+        }
     }
 
     /// The verdict in a few words.
     pub(crate) fn verdict(&self) -> String {
         match (self.breaches.as_slice(), &self.unable) {
-            ([], None) if self.runs.is_empty() => "not run".to_owned(),
-            ([], None) => "held".to_owned(),
+            ([], None) => self.word().to_owned(),
             ([], Some(why)) => format!("could not be run: {why}"),
             ([first], _) => format!("broken: {first}"),
             ([first, rest @ ..], _) => format!("broken: {first}, and {} more", rest.len()),

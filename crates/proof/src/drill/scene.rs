@@ -101,7 +101,7 @@ impl Scene {
                 Ground::Deployment(Deployment::start(&plan.program, needs, cast.durability, given).await?)
             }
             (Where::Running(dir), Needs::Any) => Ground::Deployment(Deployment::running(&plan.program, dir)),
-            (Where::Running(_), Needs::Memory(_) | Needs::SmallDisk { .. }) => {
+            (Where::Running(_), Needs::Memory(_) | Needs::SmallDisk { .. } | Needs::Solitude) => {
                 let why =
                     "this drill needs a deployment of its own with other settings: run it without --dir";
                 return Err(DrillError::Unable(why.to_owned()));
@@ -154,6 +154,16 @@ impl Scene {
                 let addrs = pair.gateways.iter().map(|gateway| gateway.addr.to_string()).collect();
                 self.pair = Some(pair);
                 Ok((addrs, None))
+            }
+            Entrance::Nodes => {
+                deployment.leave_alone()?;
+                self.note("cluster", "control and its gateway are stopped: the servers are alone");
+                for node in &status.nodes {
+                    // as Redis has it by itself: a shard without an owner stops all of them
+                    let setting: &[&[u8]] = &[b"CONFIG", b"SET", b"cluster-require-full-coverage", b"yes"];
+                    self.ask_node(&node.addr, setting).await?;
+                }
+                Ok((status.nodes.iter().map(|node| node.addr.clone()).collect(), Some(secrets.node_password)))
             }
         }
     }
@@ -367,6 +377,41 @@ impl Scene {
             sleep(GLANCE).await;
         }
         None
+    }
+
+    /// Waits until servers that nobody looks after have replaced the primaries of the struck shards by themselves and
+    /// all that are left call their cluster well; when that was first seen.
+    pub(crate) async fn replaced_alone(&self, within: Duration) -> Option<u64> {
+        let begun = Instant::now();
+        while begun.elapsed() < within {
+            if self.is_replaced().await.is_ok_and(|replaced| replaced) {
+                return Some(now_ms());
+            }
+            sleep(LOOK).await;
+        }
+        None
+    }
+
+    async fn is_replaced(&self) -> Result<bool, DrillError> {
+        let says = async |member: &Member, parts: &[&[u8]], word: &str| {
+            let answers = self.ask_node(&member.addr, parts).await?;
+            Ok::<_, DrillError>(matches!(answers.as_slice(), [Answer::Text(text)] if text.contains(word)))
+        };
+        for (place, shard) in self.shards.iter().enumerate() {
+            let struck = self.struck.contains(&place);
+            for replica in &shard.replicas {
+                if struck && !says(replica, &[b"INFO", b"replication"], "role:master").await? {
+                    return Ok(false);
+                }
+            }
+            let left = std::iter::once(&shard.primary).filter(|_| !struck).chain(&shard.replicas);
+            for member in left {
+                if !says(member, &[b"CLUSTER", b"INFO"], "cluster_state:ok").await? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Stops the load and says what it saw.

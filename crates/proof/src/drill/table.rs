@@ -58,6 +58,10 @@ pub(crate) fn table(report: &Report) -> String {
     text += "\nSTALL: longest time that a client of a struck shard was without a right answer; ELSEWHERE: of another \
              shard;\nNOISE: of any before the fault. Times are median (least–most) over the runs. CLASS: what writes waited for,\n\
              the primary (async) or a replica too (replicated).\n";
+    if report.has_alone() {
+        text += "Redis alone: the same servers without gateway and control, with its own 5 s of silence until one counts as dead; \
+                 its\nload follows MOVED as a client for clusters does, and HEALED ends when the replica has taken over.\n";
+    }
     if let Some(remark) = report.remark() {
         text += &format!("{remark}\n");
     }
@@ -76,7 +80,7 @@ fn row(drill: &DrillReport) -> Vec<String> {
     let summary = &drill.summary;
     vec![
         drill.name.to_owned(),
-        drill.durability.word().to_owned(),
+        drill.class().to_owned(),
         drill.runs.len().to_string(),
         units::grouped(summary.acknowledged_writes),
         units::grouped(summary.lost_writes),
@@ -91,12 +95,7 @@ fn row(drill: &DrillReport) -> Vec<String> {
 }
 
 fn word(drill: &DrillReport) -> &'static str {
-    match (drill.breaches.is_empty(), drill.unable.is_some(), drill.runs.is_empty()) {
-        (false, _, _) => "BROKEN",
-        (true, true, _) => "unable",
-        (true, false, true) => "not run",
-        (true, false, false) => "held",
-    }
+    if drill.breaches.is_empty() { drill.word() } else { "BROKEN" }
 }
 
 /// `14 (10–19) ms`, or one figure where all are the same
@@ -127,6 +126,7 @@ pub(crate) fn errors(errors: &BTreeMap<String, u64>) -> String {
 impl Figures {
     /// One run in a line.
     pub(crate) fn words(&self) -> String {
+        let at = |ms: Option<i64>| ms.map_or(String::new(), |ms| format!(" at {:+.2} s", ms as f64 / 1e3));
         let or_dash = |ms: Option<f64>| ms.map_or("–".to_owned(), |ms| units::seconds(ms / 1e3));
         let all: BTreeMap<String, u64> = self.errors.iter().chain(&self.errors_elsewhere).fold(
             BTreeMap::new(),
@@ -136,7 +136,7 @@ impl Figures {
             },
         );
         format!(
-            "{} writes, {} lost, {} twice, {} stale, {} undone, errors: {}, stall {} (elsewhere {}, noise {}), healed after {}",
+            "{} writes, {} lost, {} twice, {} stale, {} undone, errors: {}, stall {}{} (elsewhere {}{}, noise {}), healed after {}",
             units::grouped(self.acknowledged_writes),
             self.lost_writes,
             self.doubled_writes,
@@ -144,7 +144,9 @@ impl Figures {
             self.undone_reads,
             errors(&all),
             or_dash(self.stall_ms),
+            at(self.stall_at_ms),
             or_dash(self.elsewhere_ms),
+            at(self.elsewhere_at_ms),
             or_dash(Some(self.noise_ms)),
             or_dash(self.heal_ms.map(|ms| ms as f64)),
         )

@@ -16,6 +16,7 @@ use super::group::{Side, Watched};
 use super::judge::{Ask, Books, Judged, VERSION, Values, When, kind_text};
 use super::list::List;
 use super::names::Names;
+use super::route::Redirects;
 use super::{LoadOptions, Signs, Verdict};
 use crate::link::{Door, Link, Lost, Turn};
 use crate::noise::Noise;
@@ -45,6 +46,7 @@ pub(super) fn run(
         value_size,
         depth: options.pipeline.max(1),
         pause: options.pause,
+        redirects: options.redirects,
         signs: Arc::clone(signs),
         seen: RefCell::new(Seen {
             verdict: Verdict { began_ms: began.as_millis() as u64, ..Verdict::default() },
@@ -93,6 +95,7 @@ struct Shared {
     value_size: usize,
     depth: usize,
     pause: Duration,
+    redirects: Redirects,
     signs: Arc<Signs>,
     seen: RefCell<Seen>,
 }
@@ -130,6 +133,14 @@ struct Flight {
     sent: Instant,
 }
 
+/// What the answer to a request was.
+enum Heard {
+    /// One for its client.
+    Judged(Judged),
+    /// That the server behind this door has the key: it was not executed.
+    Elsewhere(usize),
+}
+
 /// A connection and its keys.
 struct Lane {
     shared: Rc<Shared>,
@@ -143,6 +154,9 @@ struct Lane {
     counters: Vec<Counter>,
     lists: Vec<List>,
     flights: VecDeque<Flight>,
+    /// Requests to be sent to where they were referred to, in their order, and that door.
+    again: VecDeque<(Ask, usize)>,
+    referred: Option<usize>,
     when: When,
     step: usize,
     pause: Duration,
@@ -165,6 +179,8 @@ impl Lane {
             counters: vec![Counter::default(); keys],
             lists: vec![List::default(); keys],
             flights: VecDeque::new(),
+            again: VecDeque::new(),
+            referred: None,
             when: When::Running,
             step: 0,
             pause: PAUSE.0,
@@ -206,29 +222,41 @@ impl Lane {
     }
 
     async fn flow(&mut self, beat: &mut Interval) -> Result<(), Lost> {
-        self.connect().await?;
         loop {
+            self.connect().await?;
             if self.flights.is_empty() && self.link.as_ref().is_some_and(Link::is_closed) {
                 // as a client does that looks before it sends
                 return Err(Lost::Closed);
             }
-            while !self.is_stopped() && self.flights.len() < self.shared.depth {
+            while !self.is_stopped() && self.referred.is_none() && self.flights.len() < self.shared.depth {
                 self.send_next();
             }
             if self.flights.is_empty() {
                 return Ok(());
             }
+            let before = self.flights.len();
             let answered = self.turn(beat).await?;
+            let refused = match self.shared.redirects {
+                // a client that looks for the right server does not ask without a rest
+                Redirects::Followed => self.flights.len() < before,
+                Redirects::Errors => false,
+            };
             let signs = &self.shared.signs;
             signs.failed.store(self.shared.seen.borrow().verdict.failed(), Ordering::Relaxed);
             signs.acknowledged.fetch_add(answered, Ordering::Relaxed);
-            if answered > 0 && !self.shared.pause.is_zero() {
+            if (answered > 0 || refused) && !self.shared.pause.is_zero() {
                 sleep(self.shared.pause).await;
             }
         }
     }
 
+    /// Connects where that is not done, and to the server that it was referred to once it waits for nothing here.
     async fn connect(&mut self) -> Result<(), Lost> {
+        if self.flights.is_empty()
+            && let Some(door) = self.referred.take()
+        {
+            (self.door, self.link) = (door, None);
+        }
         if self.link.is_none() {
             self.link = Some(Link::open(self.door(), self.shared.value_size).await?);
         }
@@ -256,12 +284,24 @@ impl Lane {
                 verdict: &mut seen.verdict,
             };
             let Some(link) = &mut self.link else { return Err(Lost::Closed) };
-            let Some(judged) = link.reply(|reply| books.judge(ask, reply))? else { break };
+            let shared = &self.shared;
+            let heard = link.reply(|reply| match shared.redirects.door(reply, &shared.doors) {
+                Some(door) => Heard::Elsewhere(door),
+                None => Heard::Judged(books.judge(ask, reply)),
+            })?;
+            let Some(heard) = heard else { break };
             self.flights.pop_front();
-            match judged {
-                Judged::Answered => answered += 1,
-                Judged::Failed(_) if self.when == When::Settling => {}
-                Judged::Failed(kind) => {
+            match heard {
+                Heard::Judged(Judged::Answered) => answered += 1,
+                Heard::Elsewhere(door) => {
+                    self.referred = Some(door);
+                    // in the end whatever was not read is asked for again anyway
+                    if self.when == When::Running {
+                        self.again.push_back((ask, key));
+                    }
+                }
+                Heard::Judged(Judged::Failed(_)) if self.when == When::Settling => {}
+                Heard::Judged(Judged::Failed(kind)) => {
                     seen.groups[self.group].failed(self.side(), now, kind_text(&kind), 1);
                 }
             }
@@ -278,6 +318,13 @@ impl Lane {
     }
 
     fn send_next(&mut self) {
+        if let Some((ask, key)) = self.again.pop_front() {
+            let ask = match ask {
+                Ask::Read { .. } => Ask::Read { ceiling: self.registers[key].sent() },
+                Ask::Write { .. } | Ask::Add | Ask::Push { .. } | Ask::Count => ask,
+            };
+            return self.send(ask, key);
+        }
         let key = self.step / 5 % self.registers.len();
         let register = &mut self.registers[key];
         let ask = match self.step % 5 {
@@ -319,7 +366,15 @@ impl Lane {
         let failed = self.flights.len() as u64;
         self.link = None;
         self.door += 1;
-        if failed == 0 && self.shared.doors.len() > 1 {
+        let unnoticed = match (self.shared.redirects, lost) {
+            (Redirects::Errors, _) | (Redirects::Followed, Lost::Closed | Lost::Socket(_)) => true,
+            // who found nobody at the address of its keys has a request to send
+            (
+                Redirects::Followed,
+                Lost::Connect(_) | Lost::Silent(_) | Lost::Garbage(_) | Lost::Refused(_),
+            ) => false,
+        };
+        if failed == 0 && self.shared.doors.len() > 1 && unnoticed {
             // no request was on its way, and there is another address: nobody would call that a failure
             seen.verdict.moved += 1;
             return;

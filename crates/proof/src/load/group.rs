@@ -34,6 +34,8 @@ pub struct Group {
     pub stall_before: Duration,
     /// The same, ended after the mark.
     pub stall: Duration,
+    /// When that longest time began, since the start of the load.
+    pub stall_from: Duration,
     /// Longest time, ended after the mark, that no connection of the group had a right answer.
     pub outage: Duration,
     /// The course of time from the start of the load.
@@ -66,7 +68,10 @@ impl Watched {
         match side {
             Side::Before => self.group.stall_before = self.group.stall_before.max(stall),
             Side::After => {
-                self.group.stall = self.group.stall.max(stall);
+                if stall > self.group.stall {
+                    self.group.stall = stall;
+                    self.group.stall_from = from.saturating_duration_since(self.start);
+                }
                 let outage = to.saturating_duration_since(self.last_success);
                 self.group.outage = self.group.outage.max(outage);
             }

@@ -19,6 +19,7 @@ mod group;
 mod judge;
 mod list;
 mod names;
+mod route;
 mod verdict;
 
 use std::io;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 pub use group::{Group, SAMPLE, Sample};
+pub use route::Redirects;
 pub use verdict::Verdict;
 
 use crate::link::Door;
@@ -63,6 +65,8 @@ pub struct LoadOptions {
     /// Further addresses of the same service. Who loses its connection tries the next one; with none of them,
     /// the same again.
     pub other_addrs: Vec<String>,
+    /// What is done when a server says that another one has the key.
+    pub redirects: Redirects,
     /// Network namespace in which the connections are made, as a file; `None` for this process's own.
     pub network: Option<PathBuf>,
 }
@@ -82,6 +86,7 @@ impl Default for LoadOptions {
             settle: Duration::from_secs(20),
             groups: Vec::new(),
             other_addrs: Vec::new(),
+            redirects: Redirects::Errors,
             network: None,
         }
     }

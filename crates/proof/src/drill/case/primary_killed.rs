@@ -19,6 +19,10 @@ pub(crate) const DRILL: Drill = Drill {
     strike: |scene| Box::pin(ready(strike(scene))),
 };
 
+/// The same of servers that nobody looks after.
+pub(crate) const ALONE: Drill =
+    Drill { needs: Needs::Solitude, entrance: Entrance::Nodes, promises: Promises::NONE, ..DRILL };
+
 fn strike(scene: &mut Scene) -> Result<(), DrillError> {
     let shard = scene.strike_one()?;
     scene.kill(&[&shard.primary])
