@@ -383,3 +383,51 @@ fn a_node_with_foreign_keys_stops_the_forming_of_a_cluster() {
     moment.facts(4).keys = 3;
     assert!(moment.waits().contains("e forms no cluster with the others, but holds 3 keys"));
 }
+
+#[test]
+fn a_demoted_primary_that_was_never_in_sync_again_is_the_last_choice() {
+    // a was replaced by d, which died before a had copied it; e was in sync with d
+    let mut moment = Moment::calm().dead(3, Disk::Blank);
+    for viewer in [0, 1, 2, 4, 5] {
+        let view = &mut moment.facts(viewer).view;
+        for peer in view.iter_mut() {
+            match peer.id {
+                _ if peer.id == id(0) => {
+                    (peer.role, peer.slots) = (PeerRole::Replica(id(3)), Slots::none());
+                }
+                _ if peer.id == id(3) => {
+                    (peer.role, peer.slots, peer.epoch) = (PeerRole::Primary, Slots::share(0, 3), 9);
+                }
+                _ if peer.id == id(4) => peer.role = PeerRole::Replica(id(3)),
+                _ => {}
+            }
+        }
+    }
+    let down = Link::Down { since_s: 0 };
+    moment.facts(0).duty = Duty::Replica { of: id(3), link: down };
+    moment.facts(0).offset = 900;
+    moment.facts(4).duty = Duty::Replica { of: id(3), link: down };
+    moment.seen(0).yielded_at = Some(NOW - 900);
+    assert_eq!(moment.steps()[0], takeover(4));
+    // one whose link was up in between has all that was sent
+    moment.seen(0).yielded_at = Some(NOW - 1_500);
+    assert_eq!(moment.steps()[0], takeover(0));
+}
+
+#[test]
+fn a_takeover_of_which_only_the_old_primary_has_heard_counts() {
+    // d took over from a and died; b and c still show a as the owner
+    let mut moment = Moment::calm().dead(3, Disk::Blank);
+    moment.facts(0).duty = Duty::Replica { of: id(3), link: Link::Up };
+    for peer in &mut moment.facts(0).view {
+        if peer.id == id(0) {
+            (peer.role, peer.slots) = (PeerRole::Replica(id(3)), Slots::none());
+        } else if peer.id == id(3) {
+            (peer.role, peer.slots, peer.epoch) = (PeerRole::Primary, Slots::share(0, 3), 9);
+        }
+    }
+    assert!(!moment.steps().contains(&start(3)), "{:?}", moment.steps());
+    // but not the word of one who has not heard that d was replaced in turn
+    moment.facts(0).view[3].epoch = 0;
+    assert!(moment.steps().contains(&start(3)));
+}

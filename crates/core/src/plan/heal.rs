@@ -83,7 +83,7 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
     }
     let best = picture
         .replicas_of(id)
-        .map(|(replica, facts)| (holds(picture, seen, facts), facts.offset, replica, facts))
+        .map(|(replica, facts)| (holds(picture, seen, replica, facts), facts.offset, replica, facts))
         .max_by(|a, b| (a.0, a.1, &b.2.name).cmp(&(b.0, b.1, &a.2.name)));
     // a node whose address answers with another id has lost its disk
     let kept = seen.is_dead() && seen.disk == Disk::Kept;
@@ -201,7 +201,12 @@ fn hidden_copy<'a>(picture: &'a Picture<'_>, id: &NodeId, kept: bool) -> Option<
     copy.map(|(node, _)| node)
 }
 
-fn holds(picture: &Picture<'_>, dead: &Seen, replica: &Facts) -> Holds {
+fn holds(picture: &Picture<'_>, dead: &Seen, wanted: &Wanted, replica: &Facts) -> Holds {
+    let yielded = picture.at(wanted.addr).and_then(|(_, seen)| seen.yielded_at);
+    // the server counts whole seconds
+    let down_ever_since = |since_s: u64, event: u64| {
+        since_s.saturating_add(1).saturating_mul(1_000) > picture.now.saturating_sub(event)
+    };
     let empty = replica.offset == 0 && replica.keys == 0;
     let link = match &replica.duty {
         Duty::Replica { link, .. } => *link,
@@ -211,7 +216,15 @@ fn holds(picture: &Picture<'_>, dead: &Seen, replica: &Facts) -> Holds {
         (Link::Up, _) => Holds::AllSent,
         (Link::Never, _) if replica.keys == 0 => Holds::Nothing,
         (Link::Never, _) => Holds::FromDisk,
-        // the server counts whole seconds
+        // a primary that yielded and was never in sync with its successor lacks what that one wrote, and counts on from
+        // writes of its own that nobody else has
+        (Link::Down { since_s }, _) if yielded.is_some_and(|at| down_ever_since(since_s, at)) => {
+            if empty {
+                Holds::Nothing
+            } else {
+                Holds::OldData
+            }
+        }
         (Link::Down { since_s }, Process::Exited { at, .. })
             if since_s.saturating_mul(1_000) > picture.now.saturating_sub(*at) + 2_000 =>
         {

@@ -23,8 +23,6 @@ mod order;
 mod picture;
 mod upgrade;
 mod users;
-#[cfg(test)]
-mod world;
 
 use std::collections::BTreeMap;
 use std::fmt;

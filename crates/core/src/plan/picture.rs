@@ -84,10 +84,29 @@ impl<'a> Picture<'a> {
         let owning = lines.iter().max_by_key(|peer| (!peer.slots.is_empty(), peer.epoch));
         let idle = lines.iter().filter(|peer| peer.slots.is_empty()).count();
         match owning {
-            None => Standing::Unknown,
-            Some(peer) if peer.slots.is_empty() || idle * 2 > voices.len() => Standing::Idle,
-            Some(peer) => Standing::Owner { id: peer.id.clone(), slots: peer.slots.clone() },
+            Some(peer) if !peer.slots.is_empty() && idle * 2 <= voices.len() => {
+                Standing::Owner { id: peer.id.clone(), slots: peer.slots.clone() }
+            }
+            claim => match self.successor(&voices, addr, except) {
+                Some(peer) => Standing::Owner { id: peer.id.clone(), slots: peer.slots.clone() },
+                None => claim.map_or(Standing::Unknown, |_| Standing::Idle),
+            },
         }
+    }
+
+    /// The node at an address as those see it that copy it, where it took slots over of which the others have not heard
+    /// yet: its predecessor may be the only one that knows.
+    fn successor(&self, voices: &[&Facts], addr: SocketAddr, except: Option<&NodeId>) -> Option<&'a Peer> {
+        let claimed = |claim: &Peer| {
+            let lines = voices.iter().flat_map(|facts| &facts.view);
+            lines.filter(|peer| peer.slots.meets(&claim.slots)).map(|peer| peer.epoch).max()
+        };
+        let claims = self.answering().filter_map(|(_, facts)| {
+            let Duty::Replica { of, .. } = &facts.duty else { return None };
+            facts.line(of).filter(|peer| peer.addr == Some(addr) && Some(&peer.id) != except)
+        });
+        let newest = claims.filter(|peer| !peer.slots.is_empty()).max_by_key(|peer| peer.epoch)?;
+        claimed(newest).is_none_or(|epoch| newest.epoch > epoch).then_some(newest)
     }
 
     /// Whether most of those whose word counts show a node without slots.

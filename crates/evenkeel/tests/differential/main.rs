@@ -12,7 +12,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod author;
-#[path = "../../../core/tests/world/dice.rs"]
+#[path = "../../../core/tests/simulation/dice.rs"]
 mod dice;
 mod grammar;
 mod link;

@@ -2,19 +2,17 @@
 //! replicas that take over with everything that was acknowledged.
 
 use super::dice::Dice;
-use evenkeel_core::resp::{Args, Limits, Proto, Read, RequestReader, Writer};
+use super::line::{Id, Knock, Line, Nodes, Served, addr, execute, id_of, keys_of, said};
+use super::trace::{Trace, Who};
+use evenkeel_core::resp::Args;
 use evenkeel_core::topology::{self, Node, NodeIndex, Topology, slot};
 
 /// Number of slots, for arithmetic with indexes.
 const SLOTS: usize = topology::SLOTS as usize;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 
 pub(crate) const SHARDS: usize = 3;
 pub(crate) const NODES: usize = SHARDS * 2;
-
-/// A value that a client wrote: its number, unique in the world, and its bytes.
-pub(crate) type Id = u32;
 
 /// Where a slot's migration is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,33 +63,18 @@ pub(crate) struct Cluster {
     back: BTreeMap<usize, u64>,
     /// The last map, and the truth that it shows: slots move once only.
     drawn: Option<(([usize; SHARDS], usize), Topology)>,
-    /// Whether it prints what it is asked.
-    pub(crate) telling: bool,
     /// How often each value was written.
-    pub(crate) executed: HashMap<Id, u32>,
-}
-
-pub(crate) fn addr(node: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, node as u8 + 1], 7000))
-}
-
-pub(crate) fn node_at(addr: SocketAddr) -> usize {
-    addr.to_string().split(['.', ':']).nth(3).and_then(|byte| byte.parse::<usize>().ok()).expect("an address")
-        - 1
+    executed: HashMap<Id, u32>,
+    pub(crate) now: u64,
+    trace: Trace,
 }
 
 fn first_owner(slot: u16) -> usize {
     usize::from(slot) * SHARDS / SLOTS
 }
 
-/// The number at the start of a value.
-pub(crate) fn id_of(value: &[u8]) -> Id {
-    let digits = value.split(|byte| *byte == b':').next().unwrap_or_default();
-    std::str::from_utf8(digits).ok().and_then(|id| id.parse().ok()).expect("values begin with their number")
-}
-
 impl Cluster {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(trace: Trace) -> Self {
         let primary = [0, 1, 2];
         let member = |_| Member { up: true, hung: false, refuses: None, moved: HashMap::new(), primary };
         Cluster {
@@ -103,13 +86,10 @@ impl Cluster {
             takeover: [None; SHARDS],
             back: BTreeMap::new(),
             drawn: None,
-            telling: false,
             executed: HashMap::new(),
+            now: 0,
+            trace,
         }
-    }
-
-    pub(crate) fn is_up(&self, node: usize) -> bool {
-        self.members[node].up
     }
 
     fn owner(&self, slot: u16) -> usize {
@@ -117,7 +97,7 @@ impl Cluster {
     }
 
     /// The map as an observer of every node would draw it now.
-    pub(crate) fn map(&mut self) -> Topology {
+    pub(crate) fn truth(&mut self) -> Topology {
         let version = (self.primary, self.moved.len());
         if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != version) {
             self.drawn = Some((version, self.draw()));
@@ -136,11 +116,6 @@ impl Cluster {
             Node { id: format!("{node:040}"), addr: addr(node), replica_of, epoch: 1 }
         });
         Topology::new(nodes.collect(), |slot| Some(NodeIndex(owners[usize::from(slot)] as u16)))
-    }
-
-    /// What a client reads of a key in the end.
-    pub(crate) fn value(&self, key: &[u8]) -> Option<Id> {
-        self.data[self.owner(slot(key))].get(key).map(|value| id_of(value))
     }
 
     /// Something happens to slots, or nodes hear of what happened. `slots` are those in use.
@@ -206,19 +181,16 @@ impl Cluster {
     }
 
     /// A node refuses everything for a while.
-    pub(crate) fn refuse(&mut self, now: u64, dice: &mut Dice) {
+    pub(crate) fn refuse(&mut self, dice: &mut Dice) {
         let node = dice.below(NODES);
         let words =
             dice.pick(&["CLUSTERDOWN The cluster is down", "LOADING Redis is loading the dataset in memory"]);
-        self.members[node].refuses = Some((now + 1_000 * (1 + dice.below(30) as u64), words));
-    }
-
-    pub(crate) fn is_hung(&self, node: usize) -> bool {
-        self.members[node].hung
+        self.members[node].refuses = Some((self.now + 1_000 * (1 + dice.below(30) as u64), words));
     }
 
     /// A primary dies or hangs; returns it if it died. Its replica takes over soon, and it comes back as a replica later.
-    pub(crate) fn kill(&mut self, now: u64, dice: &mut Dice) -> Option<usize> {
+    pub(crate) fn kill(&mut self, dice: &mut Dice) -> Option<usize> {
+        let now = self.now;
         let shard = dice.below(SHARDS);
         let node = self.primary[shard];
         if self.takeover[shard].is_some() || self.back.keys().any(|dead| dead % SHARDS == shard) {
@@ -228,16 +200,19 @@ impl Cluster {
         (self.members[node].hung, self.members[node].up) = (hangs, hangs);
         self.takeover[shard] = Some(now + 1_000 * (5 + dice.below(200) as u64));
         self.back.insert(node, now + 1_000 * (250 + dice.below(900) as u64));
+        self.trace.words(Who::Node(node), if hangs { "hangs" } else { "dies" });
         (!hangs).then_some(node)
     }
 
     /// What is due happens.
     pub(crate) fn tick(&mut self, now: u64) {
+        self.now = now;
         for shard in 0..SHARDS {
             if self.takeover[shard].is_some_and(|due| due <= now) {
                 self.takeover[shard] = None;
                 let new = (self.primary[shard] + SHARDS) % NODES;
                 self.primary[shard] = new;
+                self.trace.words(Who::Node(new), "takes over");
                 self.members[new].primary[shard] = new;
             }
         }
@@ -254,7 +229,9 @@ impl Cluster {
 
     /// Everything that is wrong comes right.
     pub(crate) fn heal(&mut self, dice: &mut Dice) {
+        let now = self.now;
         self.tick(u64::MAX / 2);
+        self.now = now;
         while !self.migrations.is_empty() {
             self.move_on(dice);
         }
@@ -264,94 +241,13 @@ impl Cluster {
         }
     }
 
-    /// A node answers one request. `asking` is the connection's ASKING flag.
-    pub(crate) fn answer(
-        &mut self,
-        node: usize,
-        args: &Args<'_>,
-        line: &mut Line,
-        now: u64,
-        dice: &mut Dice,
-    ) {
-        let name = args.get(0).to_ascii_uppercase();
-        let asking = std::mem::take(&mut line.asking);
-        let mut writer = Writer::new(&mut line.outbox, line.proto);
-        match name.as_slice() {
-            b"HELLO" => {
-                line.proto = if args.get(1) == b"3" { Proto::Three } else { Proto::Two };
-                let mut writer = Writer::new(&mut line.outbox, line.proto);
-                writer.map(1);
-                writer.bulk(b"version");
-                return writer.bulk(b"7.2.5");
-            }
-            b"ASKING" => {
-                line.asking = true;
-                return writer.simple("OK");
-            }
-            b"DBSIZE" => return writer.integer(self.data[node % SHARDS].len() as i64),
-            _ => {}
-        }
-        let keys: Vec<&[u8]> = match name.as_slice() {
-            b"GET" | b"SET" | b"EXISTS" | b"DEL" | b"MGET" | b"MSET" => {
-                let step = if name == b"MSET" { 2 } else { 1 };
-                let last = if name == b"SET" { 2 } else { args.len() };
-                (1..last).step_by(step).map(|at| args.get(at)).collect()
-            }
-            other => panic!("a node was asked {}", other.escape_ascii()),
-        };
-        let writes = matches!(name.as_slice(), b"SET" | b"DEL" | b"MSET");
-        let refusal = self.refusal(node, &Call { keys: &keys, writes, asking }, now, dice);
-        if self.telling {
-            let words: Vec<String> =
-                args.iter().map(|word| word[..word.len().min(20)].escape_ascii().to_string()).collect();
-            println!(
-                "{now} node {node} by {} {}: {}",
-                line.name,
-                words.join(" "),
-                refusal.as_deref().unwrap_or("done")
-            );
-        }
-        if let Some(refusal) = refusal {
-            return writer.error(refusal);
-        }
-        // In a migration both ends may execute; the data is where it is.
-        let shard = node % SHARDS;
-        let data = &mut self.data[shard];
-        let mut null_or = |value: Option<&Vec<u8>>| match value {
-            Some(value) => writer.bulk(value),
-            None => writer.null(),
-        };
-        match name.as_slice() {
-            b"GET" => null_or(data.get(keys[0])),
-            b"MGET" => {
-                Writer::new(&mut line.outbox, line.proto).array(keys.len());
-                for key in keys {
-                    match data.get(key) {
-                        Some(value) => Writer::new(&mut line.outbox, line.proto).bulk(value),
-                        None => Writer::new(&mut line.outbox, line.proto).null(),
-                    }
-                }
-            }
-            b"EXISTS" => writer.integer(keys.iter().filter(|key| data.contains_key(**key)).count() as i64),
-            b"DEL" => writer.integer(keys.iter().filter(|key| data.remove(**key).is_some()).count() as i64),
-            _ => {
-                for (at, key) in keys.iter().enumerate() {
-                    let value = args.get(2 + 2 * at);
-                    *self.executed.entry(id_of(value)).or_default() += 1;
-                    data.insert(key.to_vec(), value.to_vec());
-                }
-                writer.simple("OK");
-            }
-        }
-    }
-
     /// Why a node does not execute a request (`cluster.c`: `getNodeByQuery`).
-    fn refusal(&self, node: usize, call: &Call<'_>, now: u64, dice: &mut Dice) -> Option<String> {
+    fn refusal(&self, node: usize, call: &Call<'_>, dice: &mut Dice) -> Option<String> {
         let Call { keys, writes, asking } = *call;
         let (member, shard, at) = (&self.members[node], node % SHARDS, slot(keys[0]));
         assert!(keys.iter().all(|key| slot(key) == at), "a node was asked for keys of two slots");
         if let Some((until, words)) = member.refuses
-            && until > now
+            && until > self.now
         {
             return Some(words.to_owned());
         }
@@ -387,33 +283,69 @@ impl Cluster {
     }
 }
 
-/// A connection as its node sees it.
-#[derive(Default)]
-pub(crate) struct Line {
-    /// What it is called in a tale.
-    pub(crate) name: u64,
-    pub(crate) inbox: Vec<u8>,
-    pub(crate) outbox: Vec<u8>,
-    pub(crate) asking: bool,
-    pub(crate) proto: Proto,
+impl Nodes for Cluster {
+    fn answer(&mut self, node: usize, args: &Args<'_>, line: &mut Line, dice: &mut Dice) -> Served {
+        let asking = std::mem::take(&mut line.asking);
+        let Some((keys, writes)) = keys_of(args) else {
+            self.answer_about_itself(node, args, line);
+            return Served::Yes;
+        };
+        self.trace.bytes(Who::Node(node), "is asked", &said(args));
+        if let Some(refusal) = self.refusal(node, &Call { keys: &keys, writes, asking }, dice) {
+            self.trace.bytes(Who::Node(node), "refuses", refusal.as_bytes());
+            line.writer().error(refusal);
+            return Served::Yes;
+        }
+        // In a migration both ends may execute; the data is where it is.
+        let executed = &mut self.executed;
+        execute(args, &keys, line, &mut self.data[node % SHARDS], |_, value| {
+            if let Some(value) = value {
+                *executed.entry(id_of(value)).or_default() += 1;
+            }
+        });
+        Served::Yes
+    }
+
+    fn knock(&self, node: usize) -> Knock {
+        if self.members[node].up { Knock::Opened } else { Knock::Refused }
+    }
+
+    fn works(&self, node: usize) -> bool {
+        !self.members[node].hung
+    }
+
+    fn reaches(&self, _node: usize) -> bool {
+        true
+    }
+
+    fn map(&mut self, last: &Topology, _dice: &mut Dice) -> Option<Topology> {
+        let map = self.truth();
+        (map != *last).then_some(map)
+    }
+
+    fn value(&self, key: &[u8]) -> Option<Id> {
+        self.data[self.owner(slot(key))].get(key).map(|value| id_of(value))
+    }
+
+    fn executed(&self, id: Id) -> u32 {
+        self.executed.get(&id).copied().unwrap_or(0)
+    }
+
+    fn has_lost(&self, _key: &[u8]) -> bool {
+        false
+    }
 }
 
-impl Line {
-    /// Has the node answer the first request; false when there is none.
-    pub(crate) fn serve(&mut self, node: usize, cluster: &mut Cluster, now: u64, dice: &mut Dice) -> bool {
-        let mut spans = Vec::new();
-        let inbox = std::mem::take(&mut self.inbox);
-        let read = RequestReader::default().read(&inbox, &mut spans, &Limits::SERVER);
-        let served = match read {
-            Ok(Read::Frame { len }) => {
-                cluster.answer(node, &Args::new(&inbox, &spans), self, now, dice);
-                self.inbox.extend_from_slice(&inbox[len..]);
-                return true;
+impl Cluster {
+    fn answer_about_itself(&self, node: usize, args: &Args<'_>, line: &mut Line) {
+        match args.get(0).to_ascii_uppercase().as_slice() {
+            b"HELLO" => line.greet(args),
+            b"ASKING" => {
+                line.asking = true;
+                line.writer().simple("OK");
             }
-            Ok(Read::Partial { .. }) => false,
-            other => panic!("a node got {other:?}: {}", inbox.escape_ascii()),
-        };
-        self.inbox = inbox;
-        served
+            b"DBSIZE" => line.writer().integer(self.data[node % SHARDS].len() as i64),
+            other => panic!("a node was asked {}", other.escape_ascii()),
+        }
     }
 }

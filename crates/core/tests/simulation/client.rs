@@ -1,10 +1,12 @@
 //! A client that knows what it may read: it checks every reply against what it asked and what it wrote before.
 
-use super::cluster::{Cluster, Id, id_of};
 use super::dice::Dice;
-use evenkeel_core::proxy::SessionId;
+use super::line::{Id, Nodes, id_of};
+use super::seeds::Tally;
+use super::trace::{Trace, Who};
+use evenkeel_core::proxy::{Durability, SessionId};
 use evenkeel_core::resp::{Elements, Proto, ReplyScan, Scan, Writer, text};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Padding of a value that makes its request too large to travel with the others.
 const LARGE: usize = 600;
@@ -82,7 +84,10 @@ pub(crate) struct Client {
     /// Values that were read before the writes behind in the pipeline were answered. A connection that was lost
     /// after both were executed explains it (the read is asked again, the write is UNCERTAIN); nothing else does.
     early: Vec<(Vec<u8>, Option<Id>)>,
-    log: Vec<String>,
+    /// The last acknowledged value of each key: the least that may be read, whatever fails, where writes are confirmed
+    /// by a replica.
+    floor: BTreeMap<Vec<u8>, Id>,
+    trace: Trace,
 }
 
 impl Asked {
@@ -103,10 +108,13 @@ pub(crate) struct Ledger {
     pub(crate) replies: usize,
     pub(crate) uncertain: usize,
     pub(crate) unavailable: usize,
+    pub(crate) unreplicated: usize,
+    /// Whether an acknowledged write was confirmed by a replica.
+    pub(crate) confirmed: bool,
 }
 
 impl Client {
-    pub(crate) fn new(id: SessionId, number: u64, hold: Hold) -> Self {
+    pub(crate) fn new(id: SessionId, number: u64, hold: Hold, trace: Trace) -> Self {
         let keys =
             (0..4).flat_map(|tag| ["a", "b", "c"].map(|key| format!("{{{number}.{tag}}}{key}").into_bytes()));
         let keys: Vec<Vec<u8>> = keys.collect();
@@ -124,7 +132,8 @@ impl Client {
             proto: Proto::Two,
             hold,
             early: Vec::new(),
-            log: Vec::new(),
+            floor: BTreeMap::new(),
+            trace,
         }
     }
 
@@ -156,7 +165,6 @@ impl Client {
             _ => Asked::Size,
         };
         self.send(&asked, ledger, dice);
-        self.log.push(format!("asks {asked:?}"));
         self.asked.push_back(asked);
     }
 
@@ -229,32 +237,30 @@ impl Client {
     }
 
     /// Checks the replies that are whole.
-    pub(crate) fn check(&mut self, cluster: &Cluster, ledger: &mut Ledger) {
+    pub(crate) fn check(&mut self, nodes: &impl Nodes, ledger: &mut Ledger) {
+        let (who, number) = (Who::Client(self.number), self.number);
         while let Ok(Scan::Done(len)) = ReplyScan::default().advance(&self.heard) {
             let reply: Vec<u8> = self.heard.drain(..len).collect();
             ledger.replies += 1;
-            self.log.push(format!("hears {}", reply.escape_ascii()));
-            let Some(asked) = self.asked.pop_front() else { panic!("a reply to nothing:\n{}", self.story()) };
-            if let Err(wrong) = self.judge(&asked, &reply, cluster, ledger) {
-                panic!("{wrong}: {asked:?} got {}\n{}", reply.escape_ascii(), self.story());
+            self.trace.bytes(who, "hears", &reply);
+            let Some(asked) = self.asked.pop_front() else {
+                panic!("client {number} hears a reply to nothing")
+            };
+            if let Err(wrong) = self.judge(&asked, &reply, nodes, ledger) {
+                panic!("client {number}: {wrong}: {asked:?} got {}", reply.escape_ascii());
             }
         }
-    }
-
-    pub(crate) fn story(&self) -> String {
-        let from = self.log.len().saturating_sub(60);
-        self.log[from..].join("\n")
     }
 
     fn judge(
         &mut self,
         asked: &Asked,
         reply: &[u8],
-        cluster: &Cluster,
+        nodes: &impl Nodes,
         ledger: &mut Ledger,
     ) -> Result<(), String> {
         if reply[0] == b'-' {
-            return self.judge_error(asked, reply, cluster, ledger);
+            return self.judge_error(asked, reply, nodes, ledger);
         }
         match asked {
             Asked::Read(keys) => {
@@ -267,6 +273,10 @@ impl Client {
                 }
                 for (key, value) in keys.iter().zip(values) {
                     let id = text(value).map(id_of);
+                    if nodes.has_lost(key) {
+                        self.judge_survivor(key, id, ledger)?;
+                        continue;
+                    }
                     let may = self.known.get_mut(key).expect("its own key");
                     if may.contains(&id) {
                         *may = vec![id];
@@ -284,11 +294,15 @@ impl Client {
                         return Err(format!("{} was read before its turn", key.escape_ascii()));
                     }
                     self.known.insert(key.clone(), vec![*id]);
-                    if let Some(id) = id {
-                        ledger.once.push(*id);
-                        if cluster.executed.get(id) != Some(&1) {
-                            return Err(format!("{id} was written {:?} times", cluster.executed.get(id)));
+                    match id {
+                        Some(id) => {
+                            ledger.once.push(*id);
+                            self.floor.insert(key.clone(), *id);
+                            if nodes.executed(*id) != 1 {
+                                return Err(format!("{id} was written {} times", nodes.executed(*id)));
+                            }
                         }
+                        None => drop(self.floor.remove(key)),
                     }
                 }
                 let fits = reply == b"+OK\r\n" || reply[0] == b':';
@@ -307,18 +321,38 @@ impl Client {
         }
     }
 
+    /// A value of a key of which a fault has cost a write: an older one may be back. Where writes are confirmed, not one
+    /// from before the last that was acknowledged.
+    fn judge_survivor(&self, key: &[u8], id: Option<Id>, ledger: &Ledger) -> Result<(), String> {
+        let deleted = self.known[key].contains(&None);
+        match self.floor.get(key) {
+            Some(floor) if ledger.confirmed && !deleted && id.is_none_or(|id| id < *floor) => {
+                Err(format!("{} is {id:?}, and {floor} was acknowledged", key.escape_ascii()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// UNCERTAIN is for writes only; UNAVAILABLE says that nothing was done, and has a reason.
     fn judge_error(
         &mut self,
         asked: &Asked,
         reply: &[u8],
-        cluster: &Cluster,
+        nodes: &impl Nodes,
         ledger: &mut Ledger,
     ) -> Result<(), String> {
         let line = String::from_utf8_lossy(reply);
         match (line.split(' ').next(), asked) {
-            (Some("-UNCERTAIN"), Asked::Write { pairs, .. }) => {
-                ledger.uncertain += 1;
+            (Some(code @ ("-UNCERTAIN" | "-UNREPLICATED")), Asked::Write { pairs, .. }) => {
+                let unconfirmed = code == "-UNREPLICATED" || line.contains("before a replica confirmed");
+                if unconfirmed && !ledger.confirmed {
+                    return Err("nobody asked for a replica".to_owned());
+                }
+                if unconfirmed {
+                    ledger.unreplicated += 1;
+                } else {
+                    ledger.uncertain += 1;
+                }
                 for (key, id) in pairs {
                     self.known.get_mut(key).expect("its own key").push(*id);
                     self.early.retain(|early| *early != (key.clone(), *id));
@@ -335,7 +369,7 @@ impl Client {
                 if let Asked::Write { pairs, .. } = asked {
                     for id in pairs.iter().filter_map(|(_, id)| *id) {
                         ledger.never.push(id);
-                        if cluster.executed.contains_key(&id) {
+                        if nodes.executed(id) > 0 {
                             return Err(format!("{id} was written"));
                         }
                     }
@@ -349,7 +383,7 @@ impl Client {
     /// It is gone: what it still waits for may or may not have been done.
     pub(crate) fn close(&mut self) {
         self.life = Life::Gone;
-        self.log.push("is gone".to_owned());
+        self.trace.bytes(Who::Client(self.number), "is gone", b"");
         for asked in self.asked.drain(..) {
             if let Asked::Write { pairs, .. } = asked {
                 for (key, id) in pairs {
@@ -360,29 +394,50 @@ impl Client {
     }
 
     /// Everything came to rest: are its writes there?
-    pub(crate) fn check_end(&self, cluster: &Cluster) {
-        for (key, may) in &self.known {
-            let value = cluster.value(key);
+    pub(crate) fn check_end(&self, nodes: &impl Nodes) {
+        for (key, may) in self.known.iter().filter(|(key, _)| !nodes.has_lost(key)) {
+            let value = nodes.value(key);
             assert!(
                 may.contains(&value),
-                "in the end {} is {value:?}, expected one of {may:?}\n{}",
-                key.escape_ascii(),
-                self.story()
+                "in the end {} is {value:?}, expected one of {may:?}",
+                key.escape_ascii()
             );
         }
     }
 }
 
 impl Ledger {
-    pub(crate) fn check_end(&self, executed: &HashMap<Id, u32>) {
-        for (id, times) in executed {
-            assert_eq!(*times, 1, "{id} was written {times} times");
+    pub(crate) fn new(durability: Durability) -> Self {
+        Ledger { confirmed: durability == Durability::Replicated, ..Ledger::default() }
+    }
+
+    pub(crate) fn check_end(&self, nodes: &impl Nodes) {
+        for id in 1..=self.next {
+            let times = nodes.executed(id);
+            assert!(times < 2, "{id} was written {times} times");
         }
         for id in &self.once {
-            assert!(executed.contains_key(id), "{id} was acknowledged and never written");
+            assert!(nodes.executed(*id) == 1, "{id} was acknowledged and never written");
         }
         for id in &self.never {
-            assert!(!executed.contains_key(id), "{id} was written after UNAVAILABLE");
+            assert!(nodes.executed(*id) == 0, "{id} was written after UNAVAILABLE");
+        }
+    }
+
+    /// Writes that were acknowledged.
+    pub(crate) fn acknowledged(&self) -> &[Id] {
+        &self.once
+    }
+
+    pub(crate) fn count(&self, tally: &mut Tally) {
+        for (what, count) in [
+            ("replies", self.replies),
+            ("acknowledged writes", self.once.len()),
+            ("UNCERTAIN", self.uncertain),
+            ("UNAVAILABLE", self.unavailable),
+            ("UNREPLICATED", self.unreplicated),
+        ] {
+            tally.add(what, count as u64);
         }
     }
 }
