@@ -7,6 +7,9 @@
     reason = "the test is not core: it starts a server"
 )]
 
+#[path = "../../evenkeel/tests/server/mod.rs"]
+mod server;
+
 use evenkeel_core::command::{Access, Args, Command, Keys, Lookup, Span, TABLE, Treat, keys, lookup};
 use redis::Value;
 use std::collections::BTreeSet;
@@ -18,7 +21,17 @@ use std::time::{Duration, Instant};
 /// Commands that the server flags neither as reading nor as writing, though what they do must not be done twice.
 const MAY_WRITE: [&str; 5] = ["eval", "evalsha", "fcall", "publish", "spublish"];
 
-/// A redis-server of this test's own on a free loopback port; ended when dropped.
+/// Rows that are wider than they were in Redis 7.0, with that arity: an older node turns down itself what it does not know.
+const WIDENED: [(&str, i64); 6] = [
+    ("zrank", 3),
+    ("zrevrank", 3),
+    ("script|debug", 3),
+    ("command|getkeys", -4),
+    ("command|getkeysandflags", -4),
+    ("cluster|replicate", 3),
+];
+
+/// A server of this test's own on a free loopback port; ended when dropped.
 struct Server {
     child: Child,
     dir: PathBuf,
@@ -32,13 +45,13 @@ impl Server {
         let dir =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{purpose}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory for the server");
-        let child = std::process::Command::new("redis-server")
+        let child = std::process::Command::new(server::program())
             .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
             .args(["--save", "", "--appendonly", "no", "--logfile", "server.log", "--dir"])
             .arg(&dir)
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is missing: install it (apt install redis-server) to run this test");
+            .expect(server::MISSING);
         Self { child, dir, port }
     }
 
@@ -48,7 +61,7 @@ impl Server {
         loop {
             match client.get_connection() {
                 Ok(connection) => return connection,
-                Err(error) if Instant::now() > deadline => panic!("redis-server does not answer: {error}"),
+                Err(error) if Instant::now() > deadline => panic!("the server does not answer: {error}"),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
@@ -134,7 +147,7 @@ fn every_command_of_the_server_has_its_row() {
             wrong.push(format!("{} has no row", entry.name));
             continue;
         };
-        if i64::from(command.arity) != entry.arity {
+        if i64::from(command.arity) != entry.arity && !WIDENED.contains(&(command.name, entry.arity)) {
             wrong.push(format!("{}: arity {}, the server's is {}", entry.name, command.arity, entry.arity));
         }
         let theirs = (entry.first, entry.last, entry.step);

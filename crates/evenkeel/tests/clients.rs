@@ -5,6 +5,7 @@
 //! scripts run against servers without a gateway too, so that a failure tells whose fault it is.
 
 mod libraries;
+mod server;
 
 use evenkeel_gateway::{Gateway, Settings};
 use libraries::{Libraries, scratch};
@@ -100,7 +101,7 @@ impl Drop for Running {
     }
 }
 
-/// A redis-server of this test's own; ended when dropped.
+/// A server of this test's own; ended when dropped.
 struct Node {
     address: SocketAddr,
     bus: u16,
@@ -113,7 +114,7 @@ impl Node {
         let (port, bus) = (free_port(), free_port());
         let dir = scratch("clients").join(format!("{name}-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory for the server");
-        let child = Command::new("redis-server")
+        let child = Command::new(server::program())
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--cluster-port", &bus.to_string()])
             .args(["--cluster-announce-ip", "127.0.0.1", "--logfile", "server.log"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
@@ -121,9 +122,9 @@ impl Node {
             .args(options)
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is missing: install it (apt install redis-server) to run this test");
+            .expect(server::MISSING);
         let node = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), bus, child, dir };
-        wait_for("redis-server answers", || Ok(node.ask::<String>(&["PING"])? == "PONG"));
+        wait_for("the server answers", || Ok(node.ask::<String>(&["PING"])? == "PONG"));
         node
     }
 

@@ -15,5 +15,7 @@ pub(super) const MODULES: &str = "modules are not loaded through the gateway: na
                        every node loads the same, or use EVENKEEL NODE <node> MODULE … on each of them";
 pub(super) const SCRIPT_DEBUG: &str = "SCRIPT DEBUG is not available through the gateway: debug the script on a server of your \
                             own with `redis-cli --ldb`";
+pub(super) const IMPORT: &str = "CLIENT IMPORT-SOURCE is not available through the gateway, whose clients share connections: import into a node \
+                      itself (`evenkeel status` lists them)";
 pub(super) const MOVE: &str = "MOVE is not allowed in cluster mode";
 pub(super) const SWAPDB: &str = "SWAPDB is not allowed in cluster mode";

@@ -10,7 +10,9 @@ use super::Treat::{
     AnyPrimary, Blocking, Confirm, Every, Here, Later, Receivers, Refused, Scan, SetUser, Settings, Slot,
     SlotNumber, Subscribe, Unsubscribe,
 };
-use super::refusals::{ASKING, DEBUG, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY};
+use super::refusals::{
+    ASKING, DEBUG, IMPORT, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY,
+};
 use super::{Access, Command, CommandId, CountRule, Dest, Feed, Fold, Keys, Local, Split, Timeout, Treat};
 
 const NONE: Keys = Keys::None;
@@ -92,6 +94,8 @@ const ROWS: &[Command] = &[
     row("renamenx", 3, TWO, Write, Slot),
     row("restore", -4, ONE, Write, Slot),
     row("restore-asking", -4, ONE, Write, Refused(TOPOLOGY)),
+    // its cursor holds a hash tag of the slot where the walk goes on, so it is routed as a key is
+    row("clusterscan", -2, ONE, Read, Slot),
     row("scan", -2, NONE, Read, Scan),
     row("sort", -2, Keys::Store { from: 2 }, Write, Slot),
     row("sort_ro", -2, ONE, Read, Slot),
@@ -192,7 +196,7 @@ const ROWS: &[Command] = &[
     row("zrangebylex", -4, ONE, Read, Slot),
     row("zrangebyscore", -4, ONE, Read, Slot),
     row("zrangestore", -5, TWO, Write, Slot),
-    row("zrank", 3, ONE, Read, Slot),
+    row("zrank", -3, ONE, Read, Slot),
     row("zrem", -3, ONE, Write, Slot),
     row("zremrangebylex", 4, ONE, Write, Slot),
     row("zremrangebyrank", 4, ONE, Write, Slot),
@@ -200,7 +204,7 @@ const ROWS: &[Command] = &[
     row("zrevrange", -4, ONE, Read, Slot),
     row("zrevrangebylex", -4, ONE, Read, Slot),
     row("zrevrangebyscore", -4, ONE, Read, Slot),
-    row("zrevrank", 3, ONE, Read, Slot),
+    row("zrevrank", -3, ONE, Read, Slot),
     row("zscan", -3, ONE, Read, Slot),
     row("zscore", 3, ONE, Read, Slot),
     row("zunion", -3, counted(1, 1, Dest::Absent, CountRule::SortedSets), Read, Slot),
@@ -279,7 +283,7 @@ const ROWS: &[Command] = &[
     row("function|restore", -3, NONE, Write, Every(Primaries, Fold::AllOk)),
     row("function|stats", 2, NONE, Admin, Every(Aside, Fold::Running)),
     row("script", -2, NONE, Admin, Later),
-    row("script|debug", 3, NONE, Admin, Refused(SCRIPT_DEBUG)),
+    row("script|debug", -3, NONE, Admin, Refused(SCRIPT_DEBUG)),
     row("script|exists", -3, NONE, Admin, Every(Primaries, Fold::And)),
     row("script|flush", -2, NONE, Admin, Every(Nodes, Fold::AllOk)),
     row("script|help", 2, NONE, Admin, AnyPrimary),
@@ -313,17 +317,17 @@ const ROWS: &[Command] = &[
     row("auth", -2, NONE, Admin, Here(Local::Auth)),
     row("client", -2, NONE, Admin, Later),
     row("client|caching", 3, NONE, Admin, Here(Local::ClientCaching)),
-    row("client|capa", -3, NONE, Admin, Later),
+    row("client|capa", -3, NONE, Admin, Here(Local::ClientCapa)),
     row("client|getname", 2, NONE, Admin, Here(Local::ClientGetname)),
     row("client|getredir", 2, NONE, Admin, Here(Local::ClientGetredir)),
     row("client|help", 2, NONE, Admin, Here(Local::ClientHelp)),
     row("client|id", 2, NONE, Admin, Here(Local::ClientId)),
-    row("client|import-source", 3, NONE, Admin, Later),
+    row("client|import-source", 3, NONE, Admin, Refused(IMPORT)),
     row("client|info", 2, NONE, Admin, Here(Local::ClientInfo)),
     row("client|kill", -3, NONE, Admin, Here(Local::ClientKill)),
     row("client|list", -2, NONE, Admin, Here(Local::ClientList)),
     row("client|no-evict", 3, NONE, Admin, Here(Local::ClientNoEvict)),
-    row("client|no-touch", 3, NONE, Admin, Later),
+    row("client|no-touch", 3, NONE, Admin, Here(Local::ClientNoTouch)),
     row("client|pause", -3, NONE, Admin, Here(Local::ClientPause)),
     row("client|reply", 3, NONE, Admin, Here(Local::ClientReply)),
     row("client|setinfo", 4, NONE, Admin, Here(Local::ClientSetinfo)),
@@ -360,8 +364,8 @@ const ROWS: &[Command] = &[
     row("command", -1, NONE, Admin, AnyPrimary),
     row("command|count", 2, NONE, Admin, AnyPrimary),
     row("command|docs", -2, NONE, Admin, AnyPrimary),
-    row("command|getkeys", -4, NONE, Admin, AnyPrimary),
-    row("command|getkeysandflags", -4, NONE, Admin, AnyPrimary),
+    row("command|getkeys", -3, NONE, Admin, AnyPrimary),
+    row("command|getkeysandflags", -3, NONE, Admin, AnyPrimary),
     row("command|help", 2, NONE, Admin, AnyPrimary),
     row("command|info", -2, NONE, Admin, AnyPrimary),
     row("command|list", -2, NONE, Admin, AnyPrimary),
@@ -466,7 +470,7 @@ const ROWS: &[Command] = &[
     row("cluster|delslots", -3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|delslotsrange", -4, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|failover", -2, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|flushslot", -3, NONE, Admin, Refused(TOPOLOGY)),
+    row("cluster|flushslot", -3, NONE, Write, Refused(TOPOLOGY)),
     row("cluster|flushslots", 2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|forget", 3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|getkeysinslot", 4, NONE, Admin, SlotNumber),
@@ -482,7 +486,7 @@ const ROWS: &[Command] = &[
     row("cluster|myshardid", 2, NONE, Admin, Here(Local::ClusterMyid)),
     row("cluster|nodes", 2, NONE, Admin, Here(Local::ClusterNodes)),
     row("cluster|replicas", 3, NONE, Admin, Here(Local::ClusterReplicas)),
-    row("cluster|replicate", 3, NONE, Admin, Refused(TOPOLOGY)),
+    row("cluster|replicate", -3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|reset", -2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|saveconfig", 2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|set-config-epoch", 3, NONE, Admin, Refused(TOPOLOGY)),
@@ -491,6 +495,7 @@ const ROWS: &[Command] = &[
     row("cluster|slaves", 3, NONE, Admin, Here(Local::ClusterReplicas)),
     row("cluster|slot-stats", -4, NONE, Admin, Every(Primaries, Fold::Concat)),
     row("cluster|slots", 2, NONE, Admin, Here(Local::ClusterSlots)),
+    row("cluster|syncslots", -3, NONE, Admin, Refused(TOPOLOGY)),
 ];
 
 const fn row(name: &'static str, arity: i16, keys: Keys, access: Access, treat: Treat) -> Command {

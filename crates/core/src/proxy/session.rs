@@ -117,6 +117,8 @@ pub(crate) struct About {
     pub(crate) lib_ver: Vec<u8>,
     /// Whether it said CLIENT NO-EVICT ON.
     pub(crate) no_evict: bool,
+    /// Whether it said CLIENT NO-TOUCH ON.
+    pub(crate) no_touch: bool,
 }
 
 /// What is kept for a client that does more than ask and be answered: idle clients stay small.

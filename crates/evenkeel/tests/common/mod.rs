@@ -8,6 +8,9 @@
     reason = "each test file uses its part; a test fails by it"
 )]
 
+#[path = "../server/mod.rs"]
+mod server;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -53,8 +56,9 @@ impl Deployment {
 
     pub fn configure(&self, cluster: &str) {
         let (base, gateway, web) = (self.base, self.gateway, self.web);
+        let server = if cluster.contains("server =") { String::new() } else { server::setting() };
         let text = format!(
-            "[cluster]\nbase-port = {base}\n{cluster}\n[gateway]\nlisten = \"127.0.0.1:{gateway}\"\nthreads = 1\n\
+            "[cluster]\n{server}\nbase-port = {base}\n{cluster}\n[gateway]\nlisten = \"127.0.0.1:{gateway}\"\nthreads = 1\n\
              [web]\nlisten = \"127.0.0.1:{web}\"\n"
         );
         std::fs::write(self.config(), text).unwrap();

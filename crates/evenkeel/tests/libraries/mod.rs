@@ -34,19 +34,8 @@ impl Libraries {
             );
         });
         let node_dir = scratch(home).join("node");
-        unless_done(home, &node_dir, "package.json", || {
-            fs::create_dir_all(&node_dir).expect("a directory for node modules");
-            fs::copy(sources(home).join("package.json"), node_dir.join("package.json")).expect("a copy");
-            let install = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"];
-            let advice = "install Node.js 20 or newer with npm (apt install nodejs npm)";
-            succeed(Command::new("npm").args(install).current_dir(&node_dir), advice);
-        });
-        for entry in fs::read_dir(sources(home)).expect("the directory of the scripts") {
-            let script = entry.expect("an entry").path();
-            if script.extension().is_some_and(|end| end == "mjs") {
-                // Node looks for modules beside the script, not beside the test.
-                fs::copy(&script, node_dir.join(script.file_name().expect("a name"))).expect("a copy");
-            }
+        if sources(home).join("package.json").exists() {
+            install_modules(home, &node_dir);
         }
         Self { home, python, node_dir }
     }
@@ -94,6 +83,23 @@ impl Libraries {
             Some(status) if status.success() => Ok(()),
             Some(status) => Err(format!("{script} {arguments:?} {target} ({status}):\n{output}")),
             None => Err(format!("{script} {arguments:?} {target} took over {LONGEST_RUN:?}:\n{output}")),
+        }
+    }
+}
+
+/// Node's modules, and the scripts that use them: Node looks for modules beside the script, not beside the test.
+fn install_modules(home: &str, node_dir: &Path) {
+    unless_done(home, node_dir, "package.json", || {
+        fs::create_dir_all(node_dir).expect("a directory for node modules");
+        fs::copy(sources(home).join("package.json"), node_dir.join("package.json")).expect("a copy");
+        let install = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"];
+        let advice = "install Node.js 20 or newer with npm (apt install nodejs npm)";
+        succeed(Command::new("npm").args(install).current_dir(node_dir), advice);
+    });
+    for entry in fs::read_dir(sources(home)).expect("the directory of the scripts") {
+        let script = entry.expect("an entry").path();
+        if script.extension().is_some_and(|end| end == "mjs") {
+            fs::copy(&script, node_dir.join(script.file_name().expect("a name"))).expect("a copy");
         }
     }
 }

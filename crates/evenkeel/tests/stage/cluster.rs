@@ -1,13 +1,13 @@
-//! A cluster of redis-server processes without anybody who looks after it.
+//! A cluster of server processes without anybody who looks after it.
 
 use super::raw::{Raw, shown};
-use super::{free_ports, loopback, wait_until};
+use super::{free_ports, loopback, server, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A redis-server; ended when dropped.
+/// A server; ended when dropped.
 pub struct Node {
     pub addr: SocketAddr,
     dir: TempDir,
@@ -18,7 +18,7 @@ pub struct Node {
 impl Node {
     pub fn start(options: &[&str]) -> Node {
         // Between finding a free port and listening on it another program may take it.
-        (0..5).find_map(|_| Node::try_start(options)).expect("redis-server does not start, see above")
+        (0..5).find_map(|_| Node::try_start(options)).expect("the server does not start, see above")
     }
 
     fn try_start(options: &[&str]) -> Option<Node> {
@@ -30,13 +30,13 @@ impl Node {
         if node.listens() {
             return Some(node);
         }
-        eprintln!("redis-server on {addr} has ended: {}", node.log());
+        eprintln!("the server on {addr} has ended: {}", node.log());
         None
     }
 
     fn listens(&mut self) -> bool {
         let mut ended = false;
-        wait_until("redis-server listens", || {
+        wait_until("the server listens", || {
             ended = self.child.try_wait().unwrap().is_some();
             ended || TcpStream::connect(self.addr).is_ok()
         });
@@ -96,7 +96,7 @@ impl Drop for Node {
 }
 
 fn spawn(addr: SocketAddr, dir: &TempDir, options: &[String]) -> Child {
-    Command::new("redis-server")
+    Command::new(server::program())
         .args(["--port", &addr.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args([
             "--logfile",
@@ -111,7 +111,7 @@ fn spawn(addr: SocketAddr, dir: &TempDir, options: &[String]) -> Child {
         .args(options)
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server has to be installed for this test (apt-get install redis-server)")
+        .expect(server::MISSING)
 }
 
 /// Primaries with an even share of the slots each, and their replicas: replica `i` copies primary `i % primaries`.

@@ -9,6 +9,8 @@
 
 pub mod cluster;
 pub mod raw;
+#[path = "../server/mod.rs"]
+pub mod server;
 pub mod service;
 
 use std::net::{SocketAddr, TcpListener};

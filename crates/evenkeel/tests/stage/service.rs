@@ -1,7 +1,7 @@
 //! The program itself: a gateway as a process of its own, or the whole service.
 
 use super::raw::Raw;
-use super::{SOON, free_ports, loopback, wait_until};
+use super::{SOON, free_ports, loopback, server, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -78,7 +78,8 @@ impl Service {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("evenkeel.toml");
         let config = format!(
-            "[cluster]\nbase-port = {base}\n{cluster}\n[gateway]\nlisten = \"{}\"\n[web]\nlisten = \"{}\"\n",
+            "[cluster]\n{}\nbase-port = {base}\n{cluster}\n[gateway]\nlisten = \"{}\"\n[web]\nlisten = \"{}\"\n",
+            server::setting(),
             loopback(others),
             loopback(others + 1)
         );

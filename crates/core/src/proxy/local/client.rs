@@ -111,6 +111,24 @@ impl Proxy {
         self.reply_with(id, |out| out.simple("OK"))
     }
 
+    /// What a library says that it can do; nothing that the gateway says depends on it.
+    pub(super) fn client_capa(&mut self, id: SessionId) -> Admit {
+        self.reply_with(id, |out| out.simple("OK"))
+    }
+
+    /// Kept and shown. The nodes serve many clients on one connection, so what is read counts as used nevertheless.
+    pub(super) fn client_no_touch(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        let word = args.get(2);
+        let no_touch = word.eq_ignore_ascii_case(b"on");
+        if !no_touch && !word.eq_ignore_ascii_case(b"off") {
+            return self.refuse(id, &ErrorReply::Syntax);
+        }
+        if let Some(about) = self.about(id) {
+            about.no_touch = no_touch;
+        }
+        self.reply_with(id, |out| out.simple("OK"))
+    }
+
     pub(super) fn client_reply(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
         let reply = match args.get(2).to_ascii_lowercase().as_slice() {
             b"on" => Reply::On,
@@ -161,7 +179,7 @@ impl Kind {
     pub(super) fn parse(word: &[u8]) -> Result<Kind, ErrorReply<'_>> {
         match word.to_ascii_lowercase().as_slice() {
             b"normal" => Ok(Kind::Normal),
-            b"master" | b"replica" | b"slave" => Ok(Kind::Replication),
+            b"master" | b"primary" | b"replica" | b"slave" => Ok(Kind::Replication),
             b"pubsub" => Ok(Kind::Pubsub),
             _ => Err(ErrorReply::ClientType(word)),
         }
@@ -183,6 +201,7 @@ fn flags(session: &Session) -> String {
         ('b', session.is_blocked()),
         ('c', session.stop == Some(Stop::Closing)),
         ('e', about.is_some_and(|about| about.no_evict)),
+        ('T', about.is_some_and(|about| about.no_touch)),
     ];
     let tracking = extra.and_then(|extra| extra.tracking.as_ref());
     let tracked = tracking.into_iter().flat_map(|tracking| tracking.letters());
@@ -257,6 +276,8 @@ pub(super) fn help(out: &mut Writer<'_>) {
             "CLIENT <subcommand> [<arg> ...]. Subcommands that the gateway answers are:",
             "GETNAME | SETNAME <name>",
             "    The name of this connection.",
+            "CAPA <option> [<option> ...]",
+            "    Accepted; no answer of the gateway depends on what a client can do.",
             "ID",
             "    The number of this connection, unique in this gateway.",
             "INFO | LIST [TYPE NORMAL|PUBSUB | ID <number> ...]",
@@ -265,6 +286,8 @@ pub(super) fn help(out: &mut Writer<'_>) {
             "    Close client connections of this gateway: ADDR, LADDR, ID, TYPE, USER, MAXAGE, SKIPME YES|NO.",
             "NO-EVICT ON|OFF",
             "    Accepted; the gateway closes no client for the memory of others.",
+            "NO-TOUCH ON|OFF",
+            "    Accepted; what is read counts as used at the nodes nevertheless.",
             "PAUSE <milliseconds> [WRITE|ALL] | UNPAUSE",
             "    Have the requests (that write) of all clients of this gateway wait.",
             "REPLY ON|OFF|SKIP",

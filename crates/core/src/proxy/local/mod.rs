@@ -36,7 +36,9 @@ impl Proxy {
             Local::ClientInfo => self.client_info(id),
             Local::ClientList => self.client_list(id, args),
             Local::ClientKill => self.client_kill(id, args),
+            Local::ClientCapa => self.client_capa(id),
             Local::ClientNoEvict => self.client_no_evict(id, args),
+            Local::ClientNoTouch => self.client_no_touch(id, args),
             Local::ClientPause => self.client_pause(id, args),
             Local::ClientReply => self.client_reply(id, args),
             Local::ClientUnpause => self.gather(id, Gather::Pause(None)),
@@ -141,6 +143,7 @@ impl Proxy {
             if let Some(about) = &mut session.about {
                 about.name.clear();
                 about.user.clear();
+                about.no_touch = false;
             }
             self.end_transaction(id);
             self.end_tracking(id);
