@@ -197,6 +197,7 @@ pub(crate) fn limits_users_and_tls(
         cert: PathBuf::from(&tls.cert),
         key: PathBuf::from(&tls.key),
         ca: tls.ca.as_ref().map(PathBuf::from),
+        durability: tls.durability.map(durability),
     });
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 mod stage;
 
-use evenkeel_gateway::{Gateway, Settings, TlsSettings};
+use evenkeel_gateway::{Durability, Gateway, Settings, TlsSettings};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -55,6 +55,7 @@ impl Papers {
             cert: file("server.pem"),
             key: file("server.key"),
             ca: ca.map(file),
+            durability: None,
         }
     }
 }
@@ -98,6 +99,24 @@ fn hears(client: &mut impl Read, expected: &[u8], what: &str) {
     let mut heard = vec![0; expected.len()];
     client.read_exact(&mut heard).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(heard == expected, "{what}: {}", heard[..heard.len().min(100)].escape_ascii());
+}
+
+/// No replica is there that could confirm, so the answers tell which class holds.
+#[test]
+fn encrypted_clients_may_have_a_durability_of_their_own() {
+    let _alone = alone();
+    let papers = Papers::new();
+    let cluster = Cluster::start(3, 0, &[]);
+    let tls = TlsSettings { durability: Some(Durability::Replicated), ..papers.settings(None) };
+    let gateway = gateway(&cluster, tls);
+    let set = command(&["SET", "key", "value"]);
+    let mut encrypted = connect(gateway.tls_listen().unwrap(), &papers.file("ca.pem"), None);
+    encrypted.write_all(&set).unwrap();
+    hears(&mut encrypted, b"-UNREPLICATED ", "SET that a replica has to confirm");
+    let mut plain = TcpStream::connect(gateway.listen()).unwrap();
+    plain.set_read_timeout(Some(SOON)).unwrap();
+    plain.write_all(&set).unwrap();
+    hears(&mut plain, b"+OK\r\n", "SET that the primary acknowledges");
 }
 
 #[test]

@@ -254,6 +254,7 @@ fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
         hold: settings.hold.as_micros() as u64,
         workers,
         durability: settings.durability,
+        tls_durability: settings.tls.as_ref().and_then(|tls| tls.durability),
         durability_wait: settings.durability_wait.as_micros() as u64,
         max_lent: settings.max_private.div_ceil(workers),
         ..proxy::Settings::default()

@@ -3,6 +3,7 @@
 //! Owns certificates and the state of each encrypted connection. Never decides what a client may do. What is encrypted and
 //! not sent yet is bounded by [`MAX_ENCRYPTED`] a client.
 
+use evenkeel_core::proxy::Durability;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustls::pki_types::pem::PemObject;
@@ -28,6 +29,8 @@ pub struct TlsSettings {
     pub key: PathBuf,
     /// Certificates of those who vouch for clients, in PEM; with it, every client needs a certificate.
     pub ca: Option<PathBuf>,
+    /// What writes of clients that come here wait for, where that is not the gateway's own.
+    pub durability: Option<Durability>,
 }
 
 /// Why TLS cannot be spoken.

@@ -222,6 +222,9 @@ impl Worker {
         };
         let number = self.shared.next_number.fetch_add(1, Ordering::Relaxed);
         let id = self.proxy.client_opened(number, peer, local);
+        if tls.is_some() {
+            self.proxy.client_is_encrypted(id);
+        }
         match Connection::register(&self.poll, fd, CLIENT | id.as_u64(), EventFlags::IN) {
             Ok(connection) => {
                 let connection = match tls.as_ref().map(Tls::new).transpose() {

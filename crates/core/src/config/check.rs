@@ -45,6 +45,11 @@ fn replicas(page: &Page<'_>, raw: &Raw, config: &Config) -> Result<(), ConfigErr
     if wanted(config.gateway.durability) {
         return Err(page.wrong("gateway.durability", &raw.gateway.durability, expected));
     }
+    if let (Some(tls), Some(raw)) = (&config.gateway.tls, &raw.gateway.tls)
+        && tls.durability.is_some_and(wanted)
+    {
+        return Err(page.wrong("gateway.tls.durability", &raw.durability, expected));
+    }
     let users = config.gateway.users.iter().zip(&raw.gateway.users);
     match users.into_iter().find(|(user, _)| user.durability.is_some_and(wanted)) {
         Some((_, raw)) => Err(page.wrong("gateway.users.durability", &raw.durability, expected)),
@@ -284,7 +289,20 @@ fn tls(page: &Page<'_>, raw: &RawTls) -> Result<Tls, ConfigError> {
             Some(_) => Some(page.named("gateway.tls.ca", (&raw.ca, near), FILE, any)?),
             None => None,
         },
+        durability: other_durability(page, "gateway.tls.durability", &raw.durability)?,
     })
+}
+
+/// A durability for some clients, where one is written.
+fn other_durability(
+    page: &Page<'_>,
+    key: &'static str,
+    written: &Written,
+) -> Result<Option<Durability>, ConfigError> {
+    match written {
+        None => Ok(None),
+        written => page.word(key, written, &DURABILITIES, Durability::default()).map(Some),
+    }
 }
 
 fn users(page: &Page<'_>, raw: &[RawUser]) -> Result<Vec<User>, ConfigError> {
@@ -309,13 +327,7 @@ fn users(page: &Page<'_>, raw: &[RawUser]) -> Result<Vec<User>, ConfigError> {
         } else {
             None
         };
-        let durability = match &raw.durability {
-            None => None,
-            written => {
-                let key = "gateway.users.durability";
-                Some(page.word(key, written, &DURABILITIES, Durability::default())?)
-            }
-        };
+        let durability = other_durability(page, "gateway.users.durability", &raw.durability)?;
         users.push(User { name, password_file, node, durability });
     }
     Ok(users)

@@ -89,6 +89,9 @@ pub struct Tls {
     /// File with certificates of those who vouch for clients; with it, every client needs a certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+    /// What writes of encrypted clients wait for, where that is not `gateway.durability`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
 }
 
 /// One of `gateway.users`. Passwords stand in files, never in the configuration.

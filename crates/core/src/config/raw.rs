@@ -57,6 +57,7 @@ pub(super) struct RawTls {
     pub(super) cert: Written,
     pub(super) key: Written,
     pub(super) ca: Written,
+    pub(super) durability: Written,
 }
 
 /// One of `gateway.users`

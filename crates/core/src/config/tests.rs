@@ -31,7 +31,7 @@ fn every_key_is_read() {
         hold = "2s"
         max-clients = 99
         auth = "password"
-        tls = { listen = "0.0.0.0:7011", cert = "c", key = "k" }
+        tls = { listen = "0.0.0.0:7011", cert = "c", key = "k", durability = "replicated" }
         users = [{ name = "app", password-file = "a" }, { name = "b", password-file = "c", user = "d", user-password-file = "e" }]
         [web]
         listen = "[::1]:80"
@@ -98,6 +98,10 @@ fn a_refusal_names_file_line_key_value_and_expectation() {
         (
             "[gateway]\ntls = { listen = \"0.0.0.0:1\" }",
             "gateway.tls.cert is not set, expected the path of a file",
+        ),
+        (
+            "cluster.replicas = 0\ngateway.tls = { listen = \"[::]:1\", cert = \"a\", key = \"b\", durability = \"replicated\" }",
+            "gateway.tls.durability is \"replicated\", expected \"async\", as cluster.replicas is 0",
         ),
         (
             "[gateway]\ntls = { listen = \"[::]:7010\", cert = \"a\", key = \"b\" }",

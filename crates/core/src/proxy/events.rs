@@ -22,7 +22,7 @@ impl Proxy {
         self.add(Metric::ClientsTotal, 1);
         let id = self.sessions.insert(Session::new(number, peer, local, known, self.now.steady));
         self.join_trunk(id, self.base[0]);
-        self.set_durability(id, b"default");
+        self.came_by(id, self.settings.durability);
         id
     }
 
@@ -273,6 +273,11 @@ impl Proxy {
         let pause = self.pause.map(|pause| pause.until);
         let dues = self.park.next_due().into_iter().chain(self.pubsub.next_due()).chain(waits).chain(pause);
         dues.fold(idle, u64::min)
+    }
+
+    /// A client that has just connected did so at the address for encrypted ones.
+    pub fn client_is_encrypted(&mut self, id: SessionId) {
+        self.came_by(id, self.settings.tls_durability.unwrap_or(self.settings.durability));
     }
 
     /// Answers a request that the shell had to ask other workers for.

@@ -107,6 +107,8 @@ pub struct Settings {
     pub users: Vec<NamedUser>,
     /// When the replies of writes are handed on, where a user has nothing else.
     pub durability: Durability,
+    /// The same of clients that come encrypted, where it is another.
+    pub tls_durability: Option<Durability>,
     /// How long such a reply may wait for a replica, in microseconds.
     pub durability_wait: u64,
     /// How long a request may wait for its shard, in microseconds.
@@ -145,6 +147,7 @@ impl Default for Settings {
             client_password: None,
             users: Vec::new(),
             durability: Durability::Async,
+            tls_durability: None,
             durability_wait: 1_000_000,
             hold: 10_000_000,
             hold_bytes: 64 * 1024 * 1024,

@@ -92,6 +92,8 @@ pub struct Session {
     pub(crate) wrote_since: u64,
     /// What the replies of its writes wait for.
     pub(crate) durability: Durability,
+    /// The same by the door by which it came.
+    pub(crate) door: Durability,
     /// Sequence number of the next request, and of the first that is not answered.
     next: u32,
     head: u32,
@@ -213,6 +215,7 @@ impl Session {
             wrote: 0,
             wrote_since: 0,
             durability: Durability::Async,
+            door: Durability::Async,
             next: 0,
             head: 0,
             out: Queue::default(),

@@ -94,7 +94,7 @@ fn overview(report: &Report) -> Markup {
                         td { (units::grouped(summary.lost_writes)) }
                         td { (units::grouped(summary.doubled_writes)) }
                         td { (units::grouped(summary.stale_reads)) }
-                        td.left { (errors(&summary.errors)) }
+                        td.left.errors { (errors(&summary.errors)) }
                         td { (spread(summary.stall_ms)) }
                         td { (spread(summary.elsewhere_ms)) }
                         td { (spread(summary.noise_ms)) }

@@ -231,13 +231,21 @@ impl Proxy {
     /// Whether any client may want its writes confirmed.
     fn is_durable(&self) -> bool {
         let of_users = self.settings.users.iter().any(|user| user.durability == Some(Durability::Replicated));
-        self.settings.durability == Durability::Replicated || of_users
+        let of_doors = [Some(self.settings.durability), self.settings.tls_durability];
+        of_doors.contains(&Some(Durability::Replicated)) || of_users
     }
 
-    /// What a user's writes have to wait for.
-    pub(super) fn durability_of(&self, user: &[u8]) -> Durability {
-        let named = self.settings.users.iter().find(|named| named.name.as_bytes() == user);
-        named.and_then(|named| named.durability).unwrap_or(self.settings.durability)
+    /// What a user's writes have to wait for, where that does not depend on the door.
+    fn durability_of(&self, user: &[u8]) -> Option<Durability> {
+        self.settings.users.iter().find(|named| named.name.as_bytes() == user)?.durability
+    }
+
+    /// Sets what a client's writes have to wait for by the door by which it came, while it is nobody in particular.
+    pub(super) fn came_by(&mut self, id: SessionId, door: Durability) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.door = door;
+        }
+        self.set_durability(id, b"default");
     }
 
     /// A confirmer's connection has been greeted.
@@ -481,7 +489,7 @@ impl Proxy {
     pub(super) fn set_durability(&mut self, id: SessionId, user: &[u8]) {
         let durability = self.durability_of(user);
         if let Some(session) = self.sessions.get_mut(id) {
-            session.durability = durability;
+            session.durability = durability.unwrap_or(session.door);
         }
     }
 }
