@@ -64,7 +64,8 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let hold = if seed % 4 == 3 { Hold::Short } else { Hold::Long };
-        let mut settings = Settings { ordinary: 300, ..Settings::default() };
+        let company = if seed % 2 == 1 { 1_000 } else { 0 };
+        let mut settings = Settings { ordinary: 300, company, ..Settings::default() };
         if hold == Hold::Short {
             (settings.hold, settings.hold_bytes) = (60_000, 700);
         }
@@ -156,7 +157,8 @@ impl World {
             }
             self.proxy.begin(clock);
         }
-        self.next_tick = self.proxy.next_tick();
+        let write = self.proxy.next_write().unwrap_or(u64::MAX);
+        self.next_tick = self.proxy.next_tick().min(write);
     }
 
     fn carry_out(&mut self, output: Output) {
