@@ -121,6 +121,9 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
+/// Longest that requests wait for others to go to their node with them, while others are under way.
+const COMPANY: Duration = Duration::from_micros(300);
+
 /// How long a gateway that takes over may need to learn who owns the slots.
 const LEARNING: Duration = Duration::from_secs(5);
 
@@ -257,6 +260,7 @@ fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
         tls_durability: settings.tls.as_ref().and_then(|tls| tls.durability),
         durability_wait: settings.durability_wait.as_micros() as u64,
         max_lent: settings.max_private.div_ceil(workers),
+        company: COMPANY.as_micros() as u64,
         ..proxy::Settings::default()
     }
 }

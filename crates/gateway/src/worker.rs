@@ -12,13 +12,15 @@ use crate::watch::Nudge;
 use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
 use evenkeel_core::resp::{ErrorReply, Proto, Writer};
 use rustix::buffer::spare_capacity;
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::thread::set_current_timer_slack;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -36,6 +38,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
 /// How long clients may go on to ask during a drain, and how long it may take in all.
 const DRAIN_ASKING: Duration = Duration::from_secs(4);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// How much longer than asked for the system may let a wait last, in nanoseconds.
+const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(1000);
 
 /// Kinds of tokens: in the two bits that ids leave free.
 const KIND: u64 = 3 << 62;
@@ -129,12 +135,11 @@ impl Worker {
     pub(crate) fn run(&mut self) {
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         let mut next_tick = 0;
+        let _ = set_current_timer_slack(TIMER_SLACK); // else waits last up to 50 µs longer
         loop {
-            let timeout = self.sleep(next_tick);
             events.clear();
-            match epoll::wait(&self.poll, spare_capacity(&mut events), Some(&timeout)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return tracing::error!(%error, "epoll_wait failed; the worker ends"),
+            if let Err(error) = self.wait(&mut events, next_tick) {
+                return tracing::error!(%error, "epoll_wait failed; the worker ends");
             }
             let now = self.clock();
             self.proxy.begin(now);
@@ -167,13 +172,36 @@ impl Worker {
         }
     }
 
-    fn sleep(&self, next_tick: u64) -> Timespec {
-        let micros = if self.proxy.is_restless() || !self.leaving.is_empty() {
-            0
-        } else {
-            let now = self.shared.started.elapsed().as_micros() as u64;
-            next_tick.saturating_sub(now).min(100_000)
-        };
+    /// Waits for events, at most until something has to be done without one.
+    fn wait(&self, events: &mut Vec<Event>, next_tick: u64) -> Result<(), Errno> {
+        let Some(write) = self.proxy.next_write() else { return self.events(events, &self.sleep(next_tick)) };
+        // Less than a millisecond is beyond the clock of epoll_wait (epoll_pwait2 is unknown to older systems), so the
+        // wait itself is poll's. Nearly always something is there already.
+        self.events(events, &NO_TIME)?;
+        let timeout = self.sleep(next_tick.min(write));
+        if events.is_empty() && timeout != NO_TIME {
+            match poll(&mut [PollFd::new(&self.poll, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => self.events(events, &NO_TIME)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn events(&self, events: &mut Vec<Event>, timeout: &Timespec) -> Result<(), Errno> {
+        match epoll::wait(&self.poll, spare_capacity(events), Some(timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sleep(&self, until: u64) -> Timespec {
+        if self.proxy.is_restless() || !self.leaving.is_empty() {
+            return NO_TIME;
+        }
+        let now = self.shared.started.elapsed().as_micros() as u64;
+        let micros = until.saturating_sub(now).min(100_000);
         Timespec { tv_sec: 0, tv_nsec: (micros * 1000) as _ }
     }
 

@@ -20,6 +20,7 @@ mod arena;
 mod blocking;
 mod buffer;
 mod busy;
+mod company;
 mod deliver;
 mod durable;
 mod errand;
@@ -138,6 +139,8 @@ pub struct Settings {
     pub max_lent: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
+    /// Longest that requests wait for others to go to their node with them, in microseconds; 0: they never do.
+    pub company: u64,
 }
 
 impl Default for Settings {
@@ -161,6 +164,7 @@ impl Default for Settings {
             workers: 1,
             max_lent: 10_000,
             slow_reader: 2_000_000,
+            company: 0,
         }
     }
 }
@@ -287,6 +291,11 @@ pub struct Proxy {
     /// Clients and pipes with something to write (or whose state the shell should look at again).
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
+    /// Pipes whose requests wait for company, and when the first of them has to go.
+    held: Vec<PipeId>,
+    held_until: Option<u64>,
+    /// The pipe of the last such requests that went.
+    written_last: PipeId,
     resume: Vec<SessionId>,
     outputs: Vec<Output>,
     counts: [u64; COUNT],
@@ -347,6 +356,9 @@ impl Proxy {
             suspicious_until: 0,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
+            held: Vec::new(),
+            held_until: None,
+            written_last: PipeId::NONE,
             resume: Vec::new(),
             outputs: Vec::new(),
             counts: [0; COUNT],
@@ -423,7 +435,8 @@ impl Proxy {
         }
     }
 
-    /// Takes the list of pipes to write to into `list`, which is emptied first.
+    /// Takes the list of pipes to write to into `list`, which is emptied first. Those whose requests wait for company
+    /// follow later: [`Proxy::next_write`].
     pub fn dirty_pipes(&mut self, list: &mut Vec<PipeId>) {
         list.clear();
         std::mem::swap(list, &mut self.dirty_pipes);
@@ -431,6 +444,9 @@ impl Proxy {
             if let Some(pipe) = self.pipes.get_mut(*id) {
                 pipe.dirty = false;
             }
+        }
+        if self.settings.company > 0 {
+            self.keep_company(list);
         }
     }
 

@@ -4,6 +4,7 @@
 use super::SessionId;
 use super::blocking::Step;
 use super::buffer::{Pool, Queue};
+use super::company::Company;
 use super::pubsub::{HubId, TopicId};
 use super::transaction::block::Block;
 use super::trunk::TrunkId;
@@ -236,6 +237,8 @@ pub struct Pipe {
     pub(crate) stalled_by: Option<(SessionId, u64)>,
     /// Whether it is in the list of pipes to be written to.
     pub(crate) dirty: bool,
+    /// Whether what is to be written waits for more.
+    pub(crate) company: Company,
     /// When it last gave a sign of life, in microseconds.
     pub(crate) heard: u64,
     /// Sessions that wait for room.
@@ -262,6 +265,7 @@ impl Pipe {
             refusal: Vec::new(),
             stalled_by: None,
             dirty: false,
+            company: Company::default(),
             heard: now,
             waiting: Vec::new(),
         }

@@ -132,7 +132,8 @@ impl<N: Nodes> Front<N> {
             }
             self.proxy.begin(clock);
         }
-        self.next_tick = self.proxy.next_tick();
+        let write = self.proxy.next_write().unwrap_or(u64::MAX);
+        self.next_tick = self.proxy.next_tick().min(write);
     }
 
     fn carry_out(&mut self, output: Output) {

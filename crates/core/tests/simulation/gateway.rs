@@ -13,7 +13,8 @@ const STEPS: usize = 2_500;
 
 pub(crate) fn play(seed: u64, trace: &Trace) -> Tally {
     let hold = if seed % 4 == 3 { Hold::Short } else { Hold::Long };
-    let mut settings = Settings { ordinary: 300, ..Settings::default() };
+    let company = if seed % 2 == 1 { 1_000 } else { 0 };
+    let mut settings = Settings { ordinary: 300, company, ..Settings::default() };
     if hold == Hold::Short {
         (settings.hold, settings.hold_bytes) = (60_000, 700);
     }

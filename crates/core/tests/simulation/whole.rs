@@ -40,7 +40,9 @@ pub(crate) fn play(seed: u64, trace: &Trace) -> Tally {
     let persistence = if seed % 4 < 2 { Persistence::None } else { Persistence::Aof };
     let shape = if seed % 5 == 4 { (3, 2) } else { (3, 1) };
     let hold = if seed % 7 == 6 { Hold::Short } else { Hold::Long };
-    let mut settings = Settings { durability, ordinary: 300, hold: 600_000_000, ..Settings::default() };
+    let company = if seed % 11 < 5 { 1_000 } else { 0 };
+    let mut settings =
+        Settings { durability, ordinary: 300, hold: 600_000_000, company, ..Settings::default() };
     if hold == Hold::Short {
         (settings.hold, settings.hold_bytes) = (60_000, 700);
     }

@@ -20,6 +20,7 @@
 
 mod blocking;
 mod busy;
+mod company;
 mod durable;
 mod failures;
 mod ordinary;
