@@ -503,7 +503,7 @@ fn promises_hold_in_every_world() {
         None => 0..number("EVENKEEL_SEEDS").unwrap_or(200),
     };
     let mut failed = Vec::new();
-    let (mut replies, mut uncertain, mut unavailable, mut evicted) = (0, 0, 0, 0);
+    let (mut replies, mut uncertain, mut unavailable, mut evicted, mut merged) = (0, 0, 0, 0, 0);
     for seed in seeds {
         let mut world = World::new(seed);
         world.cluster.telling = number("EVENKEEL_SEED").is_some();
@@ -516,7 +516,15 @@ fn promises_hold_in_every_world() {
         uncertain += world.ledger.uncertain;
         unavailable += world.ledger.unavailable;
         evicted += world.graves.len();
+        merged += world.proxy.counts()[Metric::MergedReads as usize];
     }
-    println!("{replies} replies, {uncertain} UNCERTAIN, {unavailable} UNAVAILABLE, {evicted} clients gone");
+    println!(
+        "{replies} replies, {uncertain} UNCERTAIN, {unavailable} UNAVAILABLE, {evicted} clients gone, {merged} reads \
+         merged"
+    );
+    assert!(
+        number("EVENKEEL_SEED").is_some() || merged > 100,
+        "too few reads were merged to say anything: {merged}"
+    );
     assert!(failed.is_empty(), "seeds {failed:?}");
 }

@@ -29,6 +29,7 @@ mod express;
 mod fold;
 mod forward;
 mod gate;
+mod hot;
 mod info;
 mod inquiry;
 mod lane;
@@ -52,6 +53,7 @@ mod split;
 mod stall;
 mod stream;
 mod through;
+mod timing;
 mod tracking;
 mod transaction;
 mod trunk;
@@ -61,7 +63,7 @@ mod upstream;
 mod tests;
 
 use crate::command::Lexicon;
-use crate::metric::{BUCKETS, COUNT, Metric};
+use crate::metric::{COUNT, Metric};
 use crate::resp::{Proto, Span};
 use crate::topology::Topology;
 use arena::{Arena, Id};
@@ -70,6 +72,7 @@ pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
 pub use durable::Durability;
 use durable::{Confirmer, ConfirmerId};
+use hot::Hot;
 use merge::Merge;
 use monitor::Monitors;
 use order::Strays;
@@ -80,6 +83,7 @@ use session::Session;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use timing::Timings;
 use trunk::{Tenancy, Trunk, TrunkId};
 use upstream::Link;
 
@@ -136,6 +140,8 @@ pub struct Settings {
     pub max_lent: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
+    /// Whether equal reads that wait at the same time are sent once.
+    pub merge_reads: bool,
 }
 
 impl Default for Settings {
@@ -158,6 +164,7 @@ impl Default for Settings {
             workers: 1,
             max_lent: 10_000,
             slow_reader: 2_000_000,
+            merge_reads: true,
         }
     }
 }
@@ -287,7 +294,8 @@ pub struct Proxy {
     resume: Vec<SessionId>,
     outputs: Vec<Output>,
     counts: [u64; COUNT],
-    latency: Box<[u64; BUCKETS]>,
+    timings: Timings,
+    hot: Hot,
     /// Scratch space, kept so that nothing is allocated per request.
     spans: Vec<Span>,
     scratch: Vec<u8>,
@@ -345,7 +353,8 @@ impl Proxy {
             resume: Vec::new(),
             outputs: Vec::new(),
             counts: [0; COUNT],
-            latency: Box::new([0; BUCKETS]),
+            timings: Timings::default(),
+            hot: Hot::default(),
             spans: Vec::new(),
             scratch: Vec::new(),
             version: "7.0.0".to_owned(),
@@ -379,11 +388,6 @@ impl Proxy {
         counts[Metric::ParkedBytes as usize] = self.park.bytes() as u64;
         counts[Metric::Subscriptions as usize] = self.pubsub.subscriptions() as u64;
         counts
-    }
-
-    /// Requests by latency bucket.
-    pub fn latency(&self) -> &[u64; BUCKETS] {
-        &self.latency
     }
 
     /// The map in use.
