@@ -2,11 +2,11 @@
 //!
 //! Owns the rates, percentiles and the history that are made from its counters. Never shares memory with it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use evenkeel_core::metric::{BUCKETS, Metric, Snapshot, quantile};
+use evenkeel_core::metric::{BUCKETS, Histogram, Metric, Snapshot, quantile};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _};
 use tokio::sync::watch;
@@ -66,6 +66,8 @@ pub(crate) fn unasked(addr: SocketAddr) -> Gateway {
         requests_per_s: 0.0,
         errors_per_s: 0.0,
         latency_us: None,
+        class_latency_us: BTreeMap::new(),
+        node_latency_us: BTreeMap::new(),
         history: Vec::new(),
     }
 }
@@ -128,7 +130,11 @@ impl Memory {
                     gateway.requests_per_s = rate(last, &snapshot, Metric::Requests);
                     gateway.errors_per_s = rate(last, &snapshot, Metric::Errors);
                 }
-                gateway.latency_us = self.last.front().and_then(|first| latency(first, &snapshot));
+                if let Some(first) = self.last.front() {
+                    gateway.latency_us = latency(first, &snapshot);
+                    gateway.class_latency_us = latencies(&first.classes, &snapshot.classes);
+                    gateway.node_latency_us = latencies(&first.nodes, &snapshot.nodes);
+                }
                 (gateway.health, gateway.because) = match snapshot.slots_known {
                     SLOTS => (Health::Ok, String::new()),
                     known => (Health::Down, format!("knows an owner for {known} of {SLOTS} slots")),
@@ -163,20 +169,46 @@ fn latency(before: &Snapshot, now: &Snapshot) -> Option<(u64, u64, u64)> {
     let at = |snapshot: &Snapshot, bucket: usize| snapshot.latency.get(bucket).copied().unwrap_or(0);
     let counts: Vec<u64> =
         (0..BUCKETS).map(|bucket| at(now, bucket).saturating_sub(at(before, bucket))).collect();
-    Some((quantile(&counts, 0.5)?, quantile(&counts, 0.99)?, quantile(&counts, 0.999)?))
+    percentiles(&counts)
+}
+
+fn percentiles(counts: &[u64]) -> Option<(u64, u64, u64)> {
+    Some((quantile(counts, 0.5)?, quantile(counts, 0.99)?, quantile(counts, 0.999)?))
+}
+
+/// The percentiles of each histogram that has grown.
+fn latencies(
+    before: &BTreeMap<String, Histogram>,
+    now: &BTreeMap<String, Histogram>,
+) -> BTreeMap<String, (u64, u64, u64)> {
+    let grown = |name: &str, histogram: &Histogram| {
+        let before = before.get(name);
+        let mut counts = vec![0; BUCKETS];
+        for (bucket, count) in histogram {
+            let was = before.and_then(|before| before.get(bucket)).copied().unwrap_or(0);
+            if let Some(grown) = counts.get_mut(*bucket) {
+                *grown = count.saturating_sub(was);
+            }
+        }
+        percentiles(&counts)
+    };
+    now.iter().filter_map(|(name, histogram)| Some((name.clone(), grown(name, histogram)?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::{BUCKETS, Health, Memory, Snapshot};
-    use evenkeel_core::metric::bucket;
+    use evenkeel_core::metric::{bucket, upper_bound};
 
     fn snapshot(uptime_s: f64, requests: u64, slow: u64) -> Snapshot {
         let mut latency = vec![0; BUCKETS];
         latency[bucket(100)] = requests - slow;
         latency[bucket(5_000)] = slow;
         let values = [("requests".to_owned(), requests), ("errors".to_owned(), slow)].into();
-        Snapshot { pid: 1, uptime_s, values, latency, slots_known: 16_384, ..Snapshot::default() }
+        let writes = [(bucket(5_000), slow)].into();
+        let reads = [(bucket(100), requests - slow), (usize::MAX, 1)].into(); // an answer may be nonsense
+        let classes = [("read".to_owned(), reads), ("write".to_owned(), writes)].into();
+        Snapshot { pid: 1, uptime_s, values, latency, classes, slots_known: 16_384, ..Snapshot::default() }
     }
 
     #[test]
@@ -189,6 +221,9 @@ mod tests {
         let (p50, p99, p999) = gateway.latency_us.unwrap();
         assert!(p50 < 120 && p99 < 120 && p999 > 4_900, "{p50} {p99} {p999}");
         assert_eq!(gateway.health, Health::Ok);
+        let classes: Vec<(&str, u64)> =
+            gateway.class_latency_us.iter().map(|(name, latency)| (name.as_str(), latency.1)).collect();
+        assert_eq!(classes, [("read", upper_bound(bucket(100))), ("write", upper_bound(bucket(5_000)))]);
         let again = memory.fold(addr, Ok(snapshot(1.0, 10, 0)));
         assert_eq!((again.requests_per_s, again.latency_us), (0.0, None), "a restart is not a negative rate");
         let gone = memory.fold(addr, Err("it refuses connections".into()));

@@ -2,6 +2,7 @@
 //! `evenkeel status` are all made from a [`Status`], so they cannot disagree.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Everything that is known about the service at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,6 +122,12 @@ pub struct Gateway {
     pub errors_per_s: f64,
     /// Latency of the requests of the last 10 s in microseconds: p50, p99, p99.9; `None` without requests.
     pub latency_us: Option<(u64, u64, u64)>,
+    /// The same by class of command, of those that were asked for.
+    #[serde(default)]
+    pub class_latency_us: BTreeMap<String, (u64, u64, u64)>,
+    /// The same by the address of the node that answered, of reads, writes and scripts.
+    #[serde(default)]
+    pub node_latency_us: BTreeMap<String, (u64, u64, u64)>,
     /// Requests a second of the last minutes, oldest first, one value a second, at most 300.
     pub history: Vec<f64>,
 }

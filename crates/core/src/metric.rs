@@ -4,6 +4,7 @@
 //! [`Snapshot`]); the Prometheus page, the JSON API and the stats page are made from the same rows.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Whether a value only grows or is a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,7 @@ metrics! {
     Requests "requests" Counter "" "Commands answered to clients";
     Errors "errors" Counter "" "Error replies sent to clients, whoever made them";
     Split "split" Counter "" "Commands split over several slots or sent to every primary";
+    MergedReads "merged_reads" Counter "" "Reads answered by the reply of an equal one that waited at the same time";
     Redirects "redirects" Counter "" "MOVED and ASK answers followed for clients";
     Retries "retries" Counter "" "Commands sent again after TRYAGAIN, CLUSTERDOWN, LOADING or a lost connection";
     Parked "parked" Counter "" "Commands held because their shard could not take them";
@@ -110,6 +112,82 @@ pub fn quantile(counts: &[u64], share: f64) -> Option<u64> {
     })
 }
 
+/// What a request is to whoever looks at times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Class {
+    /// Reads keys.
+    Read,
+    /// May change keys.
+    Write,
+    /// Runs a script or a function, whatever that does.
+    Script,
+    /// Waits until there is something (BLPOP, WAIT …): its time is how long it waited.
+    Blocking,
+    /// Everything else: transactions, administration, what the gateway answers by itself.
+    Other,
+}
+
+/// All classes in the order of their discriminants.
+pub const CLASSES: [Class; 5] = [Class::Read, Class::Write, Class::Script, Class::Blocking, Class::Other];
+
+impl Class {
+    /// Its name in labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Read => "read",
+            Class::Write => "write",
+            Class::Script => "script",
+            Class::Blocking => "blocking",
+            Class::Other => "other",
+        }
+    }
+
+    /// Whether its time says something of the node that answered.
+    pub const fn is_of_node(self) -> bool {
+        match self {
+            Class::Read | Class::Write | Class::Script => true,
+            Class::Blocking | Class::Other => false,
+        }
+    }
+}
+
+/// Requests by latency bucket; buckets without any are left out.
+pub type Histogram = BTreeMap<usize, u64>;
+
+/// How long requests took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// By [`Class::name`].
+    pub classes: BTreeMap<String, Histogram>,
+    /// Of reads, writes and scripts that one node answered, by its address.
+    pub nodes: BTreeMap<String, Histogram>,
+}
+
+impl Times {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Times) {
+        for (sums, parts) in [(&mut self.classes, &other.classes), (&mut self.nodes, &other.nodes)] {
+            for (name, part) in parts {
+                let sum = sums.entry(name.clone()).or_default();
+                part.iter().for_each(|(at, count)| *sum.entry(*at).or_default() += count);
+            }
+        }
+    }
+
+    /// Requests by latency bucket, but for those that wait by design.
+    pub fn all(&self) -> Vec<u64> {
+        let classes = self.classes.iter().filter(|(name, _)| *name != Class::Blocking.name());
+        let mut counts = vec![0; BUCKETS];
+        for (at, count) in classes.flat_map(|(_, histogram)| histogram) {
+            if let Some(sum) = counts.get_mut(*at) {
+                *sum += count;
+            }
+        }
+        counts
+    }
+}
+
 /// What `EVENKEEL METRICS` answers (as JSON in one bulk string): the sum over the gateway's workers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -122,10 +200,16 @@ pub struct Snapshot {
     /// Seconds since the gateway started.
     pub uptime_s: f64,
     /// Value of each metric by [`Metric::name`].
-    pub values: std::collections::BTreeMap<String, u64>,
+    pub values: BTreeMap<String, u64>,
     /// Requests by latency bucket since the start; see [`bucket`]. Latency is from a request's last byte
-    /// read to its reply handed to the socket's buffer.
+    /// read to its reply handed to the socket's buffer. Blocking commands are left out: they wait by design.
     pub latency: Vec<u64>,
+    /// The same by [`Class::name`], all of them.
+    #[serde(default)]
+    pub classes: BTreeMap<String, Histogram>,
+    /// The same of reads, writes and scripts that one node answered, by its address.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, Histogram>,
     /// Slots that the gateway knows an owner for (16384 when it can serve everything).
     pub slots_known: u32,
 }

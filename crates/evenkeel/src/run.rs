@@ -189,6 +189,7 @@ pub(crate) fn limits_users_and_tls(
     settings.max_clients = gateway.max_clients as usize;
     settings.max_private = gateway.max_private as usize;
     settings.hold = gateway.hold.duration();
+    settings.merge_reads = gateway.merge_reads;
     settings.durability = durability(gateway.durability);
     settings.durability_wait = gateway.durability_wait.duration();
     settings.users = named_users(&gateway.users)?;

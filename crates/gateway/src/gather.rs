@@ -1,13 +1,13 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
-use evenkeel_core::metric::{self, BUCKETS, COUNT, Snapshot};
+use evenkeel_core::metric::{self, COUNT, Snapshot, Times};
 use evenkeel_core::proxy::{Gather, Proxy, Unblocked};
 use evenkeel_core::resp::{Proto, Writer};
 use std::time::Duration;
 
 /// One worker's part of an answer.
 pub(crate) enum Part {
-    Metrics { counts: Box<[u64; COUNT]>, latency: Box<[u64; BUCKETS]>, slots_known: u32 },
+    Metrics { counts: Box<[u64; COUNT]>, times: Times, slots_known: u32 },
     Clients(String),
     Count(usize),
     Receivers(Vec<i64>),
@@ -20,7 +20,7 @@ impl Part {
         match what {
             Gather::Metrics => Part::Metrics {
                 counts: Box::new(proxy.counts()),
-                latency: Box::new(*proxy.latency()),
+                times: proxy.times(),
                 slots_known: proxy.topology().covered() as u32,
             },
             Gather::Clients(which) => Part::Clients(proxy.list_clients(which)),
@@ -58,19 +58,18 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
         pid: std::process::id(),
         workers: parts.len() as u32,
         uptime_s: uptime.as_secs_f64(),
-        latency: vec![0; BUCKETS],
         slots_known: u32::MAX,
         ..Snapshot::default()
     };
-    let mut sums = [0u64; COUNT];
+    let (mut sums, mut times) = ([0u64; COUNT], Times::default());
     let mut clients = String::new();
     let mut sum = 0;
     let mut receivers = Vec::new();
     for part in parts {
         match part {
-            Part::Metrics { counts, latency, slots_known } => {
+            Part::Metrics { counts, times: here, slots_known } => {
                 sums.iter_mut().zip(counts.iter()).for_each(|(sum, count)| *sum += count);
-                snapshot.latency.iter_mut().zip(latency.iter()).for_each(|(sum, count)| *sum += count);
+                times.add(here);
                 snapshot.slots_known = snapshot.slots_known.min(*slots_known);
             }
             Part::Clients(lines) => clients.push_str(lines),
@@ -87,6 +86,8 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duratio
         Gather::Kill(kill) => kill.reply(sum, &mut writer),
         Gather::Pause(_) => writer.simple("OK"),
         Gather::Metrics | Gather::Unblock { .. } => {
+            snapshot.latency = times.all();
+            (snapshot.classes, snapshot.nodes) = (times.classes, times.nodes);
             snapshot.values =
                 metric::ALL.iter().map(|metric| (metric.name().to_owned(), sums[*metric as usize])).collect();
             writer.bulk(&serde_json::to_vec(&snapshot).unwrap_or_default());

@@ -63,6 +63,8 @@ pub struct Settings {
     pub max_private: usize,
     /// How long a request may wait for its shard to come back.
     pub hold: Duration,
+    /// Whether equal reads that wait at the same time are sent once.
+    pub merge_reads: bool,
 }
 
 impl Settings {
@@ -81,6 +83,7 @@ impl Settings {
             max_clients: 10_000,
             max_private: 10_000,
             hold: Duration::from_secs(10),
+            merge_reads: true,
         }
     }
 
@@ -261,6 +264,7 @@ fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
         durability_wait: settings.durability_wait.as_micros() as u64,
         max_lent: settings.max_private.div_ceil(workers),
         company: COMPANY.as_micros() as u64,
+        merge_reads: settings.merge_reads,
         ..proxy::Settings::default()
     }
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use evenkeel_control::status::{Desired, Event, Gateway, Health, Level, Node, Role, Status};
-use evenkeel_core::metric::{BUCKETS, Metric, Snapshot, bucket, quantile};
+use evenkeel_core::metric::{BUCKETS, Histogram, Metric, Snapshot, bucket, quantile};
 
 /// The time of the fixed statuses.
 pub(crate) const NOW_MS: u64 = 1_795_407_000_000;
@@ -157,6 +157,7 @@ pub(crate) fn hostile() -> Status {
         let metrics = gateway.metrics.as_mut().expect("the gateway answers");
         metrics.values.values_mut().for_each(|value| *value = u64::MAX);
         metrics.latency = vec![u64::MAX; BUCKETS + 100];
+        metrics.classes = [("<b>".to_owned(), (0..BUCKETS + 100).map(|at| (at, u64::MAX)).collect())].into();
         (metrics.uptime_s, metrics.version) = (f64::NAN, evil.to_owned());
     }
     for event in &mut status.events {
@@ -203,6 +204,9 @@ fn gateway(addr: &str) -> Gateway {
     }
     let at = |share| quantile(&latency, share).expect("requests were counted");
     let latency_us = Some((at(0.5), at(0.99), at(0.999)));
+    let counted: Histogram = latency.iter().copied().enumerate().filter(|(_, count)| *count > 0).collect();
+    let classes = [("read".to_owned(), counted.clone())].into();
+    let nodes = [("127.0.0.1:7001".to_owned(), counted)].into();
     let values = [
         (Metric::Requests, 612_443_120),
         (Metric::Errors, 1_204),
@@ -236,11 +240,18 @@ fn gateway(addr: &str) -> Gateway {
             uptime_s: 11_510.0,
             values,
             latency,
+            classes,
+            nodes,
             slots_known: 16_384,
         }),
         requests_per_s: 45_231.0,
         errors_per_s: 0.0,
         latency_us,
+        class_latency_us: latency_us.map(|latency| ("read".to_owned(), latency)).into_iter().collect(),
+        node_latency_us: latency_us
+            .map(|latency| ("127.0.0.1:7001".to_owned(), latency))
+            .into_iter()
+            .collect(),
         history: (0..300).map(|second| traffic(f64::from(second))).collect(),
     }
 }

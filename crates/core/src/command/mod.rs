@@ -9,6 +9,7 @@ mod lookup;
 mod refusals;
 mod table;
 
+use crate::metric::Class;
 pub use crate::resp::{Args, Span};
 pub use keys::{KeyIter, KeysError, block_option, keys};
 pub use learned::{Learner, Lexicon};
@@ -41,6 +42,15 @@ impl Command {
     /// The row's place in the table, as an index.
     pub const fn index(&self) -> usize {
         self.id.0 as usize
+    }
+
+    /// What it is to whoever looks at times.
+    pub fn class(&self) -> Class {
+        match (self.treat, self.keys, self.access) {
+            (Treat::Blocking(_) | Treat::Confirm, _, _) => Class::Blocking,
+            (_, Keys::Counted { rule: CountRule::Script, .. }, _) => Class::Script,
+            (_, _, access) => access.class(),
+        }
     }
 }
 
@@ -99,6 +109,18 @@ pub enum Access {
     Write,
     /// Touches no keys (administration, connection state).
     Admin,
+}
+
+impl Access {
+    /// What a command with one key that does this is to whoever looks at times.
+    #[inline]
+    pub const fn class(self) -> Class {
+        match self {
+            Access::Read => Class::Read,
+            Access::Write => Class::Write,
+            Access::Admin => Class::Other,
+        }
+    }
 }
 
 /// How the gateway treats a command.

@@ -112,6 +112,14 @@ impl Page<'_> {
         }
     }
 
+    fn flag(&self, key: &'static str, written: &Written, default: bool) -> Result<bool, ConfigError> {
+        match written.as_ref().map(toml::Spanned::get_ref) {
+            None => Ok(default),
+            Some(Value::Boolean(flag)) => Ok(*flag),
+            Some(_) => Err(self.wrong(key, written, "true or false")),
+        }
+    }
+
     /// A string that is one of a few words.
     fn word<T: Copy>(
         &self,
@@ -267,6 +275,7 @@ fn gateway(page: &Page<'_>, raw: &RawGateway) -> Result<Gateway, ConfigError> {
             0..=1_000_000,
             default.max_private.into(),
         )? as u32,
+        merge_reads: page.flag("gateway.merge-reads", &raw.merge_reads, default.merge_reads)?,
         auth: auth(page, "gateway.auth", &raw.auth)?,
         tls: raw.tls.as_ref().map(|raw| tls(page, raw)).transpose()?,
         users: users(page, &raw.users)?,

@@ -68,6 +68,8 @@ pub struct Gateway {
     pub max_clients: u32,
     /// Most connections to nodes that belong to one client each at a time.
     pub max_private: u32,
+    /// Whether equal reads that wait at the same time are sent once.
+    pub merge_reads: bool,
     /// Whether clients must give a password.
     pub auth: Auth,
     /// Where clients may come encrypted, besides.
@@ -315,6 +317,7 @@ impl Default for Gateway {
             durability_wait: Millis(1_000),
             max_clients: 10_000,
             max_private: 10_000,
+            merge_reads: true,
             auth: Auth::Auto,
             tls: None,
             users: Vec::new(),

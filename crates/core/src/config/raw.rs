@@ -44,6 +44,7 @@ pub(super) struct RawGateway {
     pub(super) durability_wait: Written,
     pub(super) max_clients: Written,
     pub(super) max_private: Written,
+    pub(super) merge_reads: Written,
     pub(super) auth: Written,
     pub(super) users: Vec<RawUser>,
     pub(super) tls: Option<RawTls>,

@@ -30,6 +30,7 @@ fn every_key_is_read() {
         threads = 4
         hold = "2s"
         max-clients = 99
+        merge-reads = false
         auth = "password"
         tls = { listen = "0.0.0.0:7011", cert = "c", key = "k", durability = "replicated" }
         users = [{ name = "app", password-file = "a" }, { name = "b", password-file = "c", user = "d", user-password-file = "e" }]
@@ -45,6 +46,7 @@ fn every_key_is_read() {
     assert_eq!(config.cluster.server, Program::Named("/opt/valkey-server".into()));
     assert_eq!((config.cluster.memory, config.cluster.node_timeout), (Bytes(1 << 30), Millis(1500)));
     assert_eq!((config.gateway.threads, config.gateway.auth), (Threads::Count(4), Auth::Password));
+    assert!(!config.gateway.merge_reads);
     assert_eq!(Config::parse(&config.to_toml(), "again").unwrap(), config, "what is printed can be read");
 }
 

@@ -113,12 +113,20 @@ pub(crate) struct Queue {
     kept: usize,
     /// Bytes that still have to be sent.
     unsent: usize,
+    /// Bytes that were ever sent, or dropped unsent.
+    past: u64,
 }
 
 impl Queue {
     /// Bytes that still have to be sent.
     pub(crate) fn unsent(&self) -> usize {
         self.unsent
+    }
+
+    /// Bytes that ever came into the queue.
+    #[inline]
+    pub(crate) fn total(&self) -> u64 {
+        self.past + self.unsent as u64
     }
 
     /// All bytes in the queue.
@@ -178,6 +186,13 @@ impl Queue {
         }
     }
 
+    /// The `len` bytes that begin so many bytes before the end, if the last chunk holds them.
+    pub(crate) fn before_end(&self, distance: usize, len: usize) -> Option<&[u8]> {
+        let Some(Chunk::Own(chunk)) = self.chunks.back() else { return None };
+        let at = chunk.len().checked_sub(distance)?;
+        chunk.get(at..at + len)
+    }
+
     /// Fills `slices` with the unsent bytes in order, up to its capacity; returns how many it filled.
     pub(crate) fn unsent_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut skip = self.released + self.kept;
@@ -201,6 +216,7 @@ impl Queue {
         debug_assert!(bytes <= self.unsent);
         self.unsent -= bytes;
         self.kept += bytes;
+        self.past += bytes as u64;
     }
 
     /// Whether the first `len` bytes have been sent whole.
@@ -238,6 +254,7 @@ impl Queue {
         let of_kept = bytes.min(self.kept);
         self.kept -= of_kept;
         self.unsent -= bytes - of_kept;
+        self.past += (bytes - of_kept) as u64;
         self.released += bytes;
         while let Some(chunk) = self.chunks.front() {
             let used_up = self.released >= chunk.len();
@@ -260,6 +277,7 @@ impl Queue {
     /// Drops everything.
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
         self.chunks.drain(..).for_each(|chunk| chunk.give_to(pool));
+        self.past = self.total();
         (self.released, self.kept, self.unsent) = (0, 0, 0);
     }
 }

@@ -3,8 +3,9 @@
 use super::blocking::AHEAD;
 use super::pipe::{Purpose, State};
 use super::session::{End, Known, MAX_OUTPUT, Session, Stop};
+use super::timing::Timed;
 use super::{Output, PipeId, Proxy, SessionId};
-use crate::metric::Metric;
+use crate::metric::{Class, Metric};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
@@ -249,6 +250,7 @@ impl Proxy {
         if self.now.steady.saturating_sub(self.trimmed) >= TRIM {
             self.trimmed = self.now.steady;
             self.pool.trim();
+            self.sweep_timings();
             self.sweep_trunks();
             self.sweep_hubs();
             self.sweep_idle();
@@ -282,8 +284,7 @@ impl Proxy {
 
     /// Answers a request that the shell had to ask other workers for.
     pub fn answer(&mut self, id: SessionId, seq: u32, reply: &[u8]) {
-        let born = self.now.steady;
-        self.deliver(id, seq, born, reply, End::Yes);
+        self.deliver(id, seq, Timed::here(Class::Other, self.now.steady), reply, End::Yes);
     }
 
     /// Whether a client has all its replies and nothing that it sent waits here, but for half a request. While the

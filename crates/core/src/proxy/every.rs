@@ -162,7 +162,7 @@ impl Proxy {
     ) -> Admit {
         match crate::resp::parse_i64(args.get(2)) {
             Some(slot) if (0..i64::from(SLOTS)).contains(&slot) => {
-                self.forward(id, slot as u16, frame, command.access)
+                self.forward(id, slot as u16, frame, command)
             }
             Some(_) => self.refuse(id, &ErrorReply::InvalidSlot),
             None => self.refuse(id, &ErrorReply::NotAnInteger),

@@ -9,6 +9,7 @@ use super::durable::Piece;
 use super::forward::full;
 use super::pipe::{Resend, Ticket, Work};
 use super::session::{End, Known, MAX_STASH, Session};
+use super::timing::Tally;
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, Keys, Lookup, Treat, arity_ok, lookup};
 use crate::metric::{Metric, bucket};
@@ -19,14 +20,28 @@ impl Proxy {
     /// Admits the usual requests at the start of `bytes`; returns how many bytes are done with.
     pub(super) fn express(&mut self, id: SessionId, bytes: &[u8], spans: &mut Vec<Span>) -> usize {
         let Proxy {
-            sessions, pipes, trunks, topology, pool, dirty_pipes, now, epoch, pause, monitors, ..
+            sessions,
+            pipes,
+            trunks,
+            topology,
+            pool,
+            dirty_pipes,
+            now,
+            epoch,
+            pause,
+            monitors,
+            hot,
+            counts,
+            settings,
+            ..
         } = self;
         if pause.is_some() || monitors.is_on() {
             return 0;
         }
         let Some(session) = sessions.get_mut(id).filter(|session| is_plain(session)) else { return 0 };
         let Some(trunk) = trunks.get(session.trunk) else { return 0 };
-        let mut at = 0;
+        let (mut at, first) = (0, session.upcoming());
+        let looks = settings.merge_reads && hot.is_awake();
         while at < bytes.len() && full(session).is_none() {
             if session.under_way() == 0 {
                 (session.epoch, session.astray) = (*epoch, false);
@@ -44,6 +59,9 @@ impl Proxy {
             let owner = topology.owner(slot).and_then(|node| trunk.pipes.get(usize::from(node.0)));
             let Some(pipe_id) = owner.copied().flatten() else { break };
             let Some(pipe) = pipes.get_mut(pipe_id).filter(|pipe| pipe.has_room()) else { break };
+            let frame = &rest[..len];
+            let looks = looks && command.access == Access::Read;
+            let seen = if looks { hot.find((pipe_id, pipe), slot, frame, session) } else { None };
             let ticket = Ticket {
                 session: id,
                 seq: session.admit(),
@@ -51,10 +69,25 @@ impl Proxy {
                 slot,
                 tries: 0,
                 resend: super::forward::resend(command.access),
+                class: command.access.class(),
+                tally: Tally::NOBODY,
                 work: Work::Whole,
                 born: now.steady,
             };
-            pipe.push(&rest[..len], ticket, pool);
+            let spot = match seen {
+                Some(seen) if hot.join(pipe, seen, ticket) => {
+                    counts[Metric::MergedReads as usize] += 1;
+                    seen.spot
+                }
+                Some(_) | None => {
+                    let spot = pipe.spot();
+                    pipe.push(frame, ticket, pool);
+                    spot
+                }
+            };
+            if looks {
+                session.note_spot(pipe_id, spot);
+            }
             if !std::mem::replace(&mut pipe.dirty, true) {
                 dirty_pipes.push(pipe_id);
             }
@@ -66,6 +99,7 @@ impl Proxy {
             at += len;
         }
         session.active = now.steady;
+        hot.rest_for(session.upcoming().wrapping_sub(first));
         at
     }
 
@@ -80,7 +114,7 @@ impl Proxy {
             dirty_clients,
             now,
             counts,
-            latency,
+            timings,
             confirmers,
             rounds,
             ..
@@ -95,13 +129,15 @@ impl Proxy {
         {
             return 0;
         }
-        let (mut at, mut answered) = (0, 0);
+        let times = timings.of(pipe.tally);
+        let (mut at, mut answered, mut taken) = (0, 0, 0);
         let mut last = (u64::MAX, 0); // replies of one batch are of one age
         while at < data.len() {
             let rest = &data[at..];
             let Some(len) = usual_reply(rest) else { break };
             let Some(ticket) = pipe.tickets.front().filter(|ticket| is_usual(ticket)) else { break };
-            let (client, seq, born) = (ticket.session, ticket.seq, ticket.born);
+            let asked = ticket.len as usize;
+            let (client, seq, born, class) = (ticket.session, ticket.seq, ticket.born, ticket.class);
             let Some(session) = sessions.get_mut(client) else { break };
             if session.stop.is_some() || session.stashed() + len > MAX_STASH {
                 break;
@@ -112,13 +148,15 @@ impl Proxy {
                 if !confirmer.speaks_for(born) {
                     break;
                 }
-                confirmer.hold(ticket, &rest[..len], Piece::Whole, id, now.steady);
+                let ticket = Ticket { tally: pipe.tally, ..*ticket };
+                confirmer.hold(&ticket, &rest[..len], Piece::Whole, id, now.steady);
                 if confirmer.queue() {
                     rounds.push(pipe.confirmer);
                 }
             }
-            answered += ticket.len as usize;
+            answered += asked;
             pipe.tickets.pop_front();
+            taken += 1;
             session.first_sent -= 1;
             at += len;
             if withheld {
@@ -131,10 +169,11 @@ impl Proxy {
             if born != last.0 {
                 last = (born, bucket(now.steady.saturating_sub(born)));
             }
-            latency[last.1] += 1;
+            times[class as usize][last.1] += 1;
             counts[Metric::Requests as usize] += 1;
         }
         pipe.out.release(answered, pool);
+        pipe.taken = pipe.taken.wrapping_add(taken);
         at
     }
 }

@@ -2,10 +2,12 @@
 
 use super::pipe::{Resend, Ticket, Work};
 use super::session::{MAX_DEPTH, MAX_OUTPUT, Session, Stop};
+use super::timing::Tally;
 use super::trunk::TrunkId;
 use super::upstream::Way;
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, keys};
+use crate::metric::Class;
 use crate::resp::{Args, ErrorReply};
 use crate::topology::slot;
 
@@ -55,14 +57,14 @@ impl Proxy {
     ) -> Admit {
         let Ok(mut found) = keys(command, args) else {
             // The call makes no sense to us: any node says in the server's own words why, or where its keys are.
-            return self.forward(id, 0, frame, command.access);
+            return self.forward(id, 0, frame, command);
         };
         // A script without keys runs anywhere; slot 0's primary, so that it is always the same one.
         let target = found.next().map_or(0, |at| slot(args.get(at)));
         if found.any(|at| slot(args.get(at)) != target) {
             return self.refuse(id, &ErrorReply::CrossSlot);
         }
-        self.forward(id, target, frame, command.access)
+        self.forward(id, target, frame, command)
     }
 
     /// Whether a client may have one more request sent; notes what it has to wait for if not.
@@ -81,8 +83,8 @@ impl Proxy {
 
     /// Sends a request verbatim to the primary of a slot, or holds it until there is one.
     #[inline]
-    pub(super) fn forward(&mut self, id: SessionId, slot: u16, frame: &[u8], access: Access) -> Admit {
-        self.forward_as(id, slot, frame, resend(access), Work::Whole)
+    pub(super) fn forward(&mut self, id: SessionId, slot: u16, frame: &[u8], command: &Command) -> Admit {
+        self.forward_as(id, slot, frame, (resend(command.access), command.class()), Work::Whole)
     }
 
     /// The same, for a reply that may be more than one.
@@ -92,20 +94,28 @@ impl Proxy {
         id: SessionId,
         slot: u16,
         frame: &[u8],
-        resend: Resend,
+        manner: (Resend, Class),
         work: Work,
     ) -> Admit {
         if let Some(word) = self.caching_word(id)
             && let Some(work) = work.behind_another()
         {
-            return self.forward_now(id, slot, &[word, frame].concat(), resend, work);
+            return self.forward_now(id, slot, &[word, frame].concat(), manner, work);
         }
-        self.forward_now(id, slot, frame, resend, work)
+        self.forward_now(id, slot, frame, manner, work)
     }
 
     #[inline]
-    fn forward_now(&mut self, id: SessionId, slot: u16, frame: &[u8], resend: Resend, work: Work) -> Admit {
+    fn forward_now(
+        &mut self,
+        id: SessionId,
+        slot: u16,
+        frame: &[u8],
+        manner: (Resend, Class),
+        work: Work,
+    ) -> Admit {
         let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
+        let (resend, class) = manner;
         let way = self.way(slot, trunk);
         if let Way::Pipe(pipe) = way
             && self.waits_for_room(id, pipe)
@@ -123,6 +133,8 @@ impl Proxy {
             slot,
             tries: 0,
             resend,
+            class,
+            tally: Tally::NOBODY,
             work,
             born: self.now.steady,
         };

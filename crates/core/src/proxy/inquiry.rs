@@ -12,8 +12,10 @@
 
 use super::pipe::{Resend, State, Ticket, Work};
 use super::session::Stop;
+use super::timing::Tally;
 use super::trunk::TrunkId;
 use super::{Proxy, SessionId};
+use crate::metric::Class;
 
 /// Where a question is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ impl Proxy {
             slot,
             tries: 0,
             resend: Resend::Yes,
+            class: Class::Other,
+            tally: Tally::NOBODY,
             work: Work::Inquiry(desk),
             born: self.now.steady,
         };
@@ -103,6 +107,7 @@ impl Proxy {
         Some(match ticket.work {
             Work::Inquiry(desk) => self.desk_trunk(desk),
             Work::Whole
+            | Work::Led(_)
             | Work::Count
             | Work::Hub(_)
             | Work::Part { .. }

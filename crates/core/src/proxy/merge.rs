@@ -4,9 +4,10 @@ use super::fold::{Fan, is_error, sum, weights};
 use super::pipe::Resend;
 use super::scan::Walk;
 use super::session::End;
+use super::timing::Timed;
 use super::{MergeId, PipeId, Proxy, SessionId};
 use crate::command::Fold;
-use crate::metric::Metric;
+use crate::metric::{Class, Metric};
 use crate::resp::{Elements, ErrorReply, Proto, Writer, text};
 
 /// How the parts become one reply.
@@ -63,6 +64,14 @@ impl Merge {
             left: parts,
             bytes: 0,
             too_large: false,
+        }
+    }
+
+    fn class(&self) -> Class {
+        match (&self.policy, self.resend) {
+            (Policy::Gather { .. } | Policy::AllOk | Policy::Sum, Resend::Yes) => Class::Read,
+            (Policy::Gather { .. } | Policy::AllOk | Policy::Sum, Resend::Never) => Class::Write,
+            (Policy::Fan(_) | Policy::Alone | Policy::Walk(_), _) => Class::Other,
         }
     }
 }
@@ -127,7 +136,7 @@ impl Proxy {
         if reply.first() == Some(&b'-') {
             self.add(Metric::Errors, 1);
         }
-        self.deliver(merge.session, merge.seq, merge.born, reply, End::Yes);
+        self.deliver(merge.session, merge.seq, Timed::here(merge.class(), merge.born), reply, End::Yes);
     }
 
     fn fold(&mut self, merge: &Merge, out: &mut Vec<u8>) {

@@ -30,6 +30,7 @@ mod express;
 mod fold;
 mod forward;
 mod gate;
+mod hot;
 mod info;
 mod inquiry;
 mod lane;
@@ -53,6 +54,7 @@ mod split;
 mod stall;
 mod stream;
 mod through;
+mod timing;
 mod tracking;
 mod transaction;
 mod trunk;
@@ -62,7 +64,7 @@ mod upstream;
 mod tests;
 
 use crate::command::Lexicon;
-use crate::metric::{BUCKETS, COUNT, Metric};
+use crate::metric::{COUNT, Metric};
 use crate::resp::{Proto, Span};
 use crate::topology::Topology;
 use arena::{Arena, Id};
@@ -71,6 +73,7 @@ pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
 pub use durable::Durability;
 use durable::{Confirmer, ConfirmerId};
+use hot::Hot;
 use merge::Merge;
 use monitor::Monitors;
 use order::Strays;
@@ -81,6 +84,7 @@ use session::Session;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use timing::Timings;
 use trunk::{Tenancy, Trunk, TrunkId};
 use upstream::Link;
 
@@ -141,6 +145,8 @@ pub struct Settings {
     pub slow_reader: u64,
     /// Longest that requests wait for others to go to their node with them, in microseconds; 0: they never do.
     pub company: u64,
+    /// Whether equal reads that wait at the same time are sent once.
+    pub merge_reads: bool,
 }
 
 impl Default for Settings {
@@ -165,6 +171,7 @@ impl Default for Settings {
             max_lent: 10_000,
             slow_reader: 2_000_000,
             company: 0,
+            merge_reads: true,
         }
     }
 }
@@ -299,7 +306,8 @@ pub struct Proxy {
     resume: Vec<SessionId>,
     outputs: Vec<Output>,
     counts: [u64; COUNT],
-    latency: Box<[u64; BUCKETS]>,
+    timings: Timings,
+    hot: Hot,
     /// Scratch space, kept so that nothing is allocated per request.
     spans: Vec<Span>,
     scratch: Vec<u8>,
@@ -362,7 +370,8 @@ impl Proxy {
             resume: Vec::new(),
             outputs: Vec::new(),
             counts: [0; COUNT],
-            latency: Box::new([0; BUCKETS]),
+            timings: Timings::default(),
+            hot: Hot::default(),
             spans: Vec::new(),
             scratch: Vec::new(),
             version: "7.0.0".to_owned(),
@@ -397,11 +406,6 @@ impl Proxy {
         counts[Metric::ParkedBytes as usize] = self.park.bytes() as u64;
         counts[Metric::Subscriptions as usize] = self.pubsub.subscriptions() as u64;
         counts
-    }
-
-    /// Requests by latency bucket.
-    pub fn latency(&self) -> &[u64; BUCKETS] {
-        &self.latency
     }
 
     /// The map in use.

@@ -5,6 +5,7 @@
 
 use super::order::conflict;
 use super::pipe::{State, Ticket, Work};
+use super::timing::Tally;
 use super::upstream::Way;
 use super::{Proxy, SessionId};
 use crate::metric::Metric;
@@ -154,6 +155,7 @@ impl Proxy {
             session.astray = true; // what the client asks next must not get there before this
         }
         self.add(Metric::Parked, 1);
+        let ticket = Ticket { tally: Tally::NOBODY, ..ticket }; // whoever answers it is not known
         self.park.push(Held { ticket, frame: frame.into(), due });
     }
 

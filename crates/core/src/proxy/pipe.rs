@@ -5,9 +5,12 @@ use super::SessionId;
 use super::blocking::Step;
 use super::buffer::{Pool, Queue};
 use super::company::Company;
+use super::hot::GroupId;
 use super::pubsub::{HubId, TopicId};
+use super::timing::Tally;
 use super::transaction::block::Block;
 use super::trunk::TrunkId;
+use crate::metric::Class;
 use crate::resp::ReplyScan;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -58,6 +61,8 @@ pub(crate) enum Work {
     Inquiry(super::inquiry::Desk),
     /// The reply of a client's request that counts receivers.
     Count,
+    /// The reply of a read, for those too who joined it.
+    Led(GroupId),
     /// A node's word on a topic that was subscribed, or given up.
     Hub(TopicId),
 }
@@ -68,7 +73,7 @@ impl Work {
     #[inline]
     pub(crate) fn is_ordered(self) -> bool {
         match self {
-            Work::Whole | Work::Count | Work::Part { .. } | Work::Block(_) => true,
+            Work::Whole | Work::Led(_) | Work::Count | Work::Part { .. } | Work::Block(_) => true,
             Work::Errand { .. }
             | Work::Greeting
             | Work::Run
@@ -87,6 +92,7 @@ impl Work {
         match self {
             Work::Block(block) => Work::Block(block.afresh()),
             Work::Whole
+            | Work::Led(_)
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
@@ -107,7 +113,8 @@ impl Work {
         match self {
             Work::Whole => Some(Work::Block(Block::behind_another())),
             Work::Block(block) => Some(Work::Block(block.with_another())),
-            Work::Part { .. }
+            Work::Led(_)
+            | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting
             | Work::Run
@@ -136,6 +143,9 @@ pub(crate) struct Ticket {
     /// How often it was sent before.
     pub(crate) tries: u8,
     pub(crate) resend: Resend,
+    pub(crate) class: Class,
+    /// Whose times it counts among, once a node has answered.
+    pub(crate) tally: Tally,
     pub(crate) work: Work,
     /// When its last byte was read, in microseconds.
     pub(crate) born: u64,
@@ -157,7 +167,18 @@ impl Ticket {
     /// A ticket for something that no client asked for, put on a pipe at `born` (microseconds).
     pub(crate) fn of_nobody(work: Work, born: u64) -> Self {
         let session = SessionId::NONE;
-        Ticket { session, seq: 0, len: 0, slot: 0, tries: 0, resend: Resend::Yes, work, born }
+        Ticket {
+            session,
+            seq: 0,
+            len: 0,
+            slot: 0,
+            tries: 0,
+            resend: Resend::Yes,
+            class: Class::Other,
+            tally: Tally::NOBODY,
+            work,
+            born,
+        }
     }
 }
 
@@ -208,9 +229,20 @@ pub(crate) enum State {
     Open,
 }
 
+/// Where a request stands among all that were ever put on a pipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spot {
+    /// Bytes before it.
+    pub(crate) bytes: u64,
+    /// Requests before it.
+    number: u32,
+}
+
 #[derive(Debug)]
 pub struct Pipe {
     pub(crate) addr: SocketAddr,
+    /// Where the times of its requests are counted.
+    pub(crate) tally: Tally,
     pub(crate) trunk: TrunkId,
     pub(crate) purpose: Purpose,
     pub(crate) state: State,
@@ -222,6 +254,9 @@ pub struct Pipe {
     pub(crate) confirmer: super::durable::ConfirmerId,
     pub(crate) out: Queue,
     pub(crate) tickets: VecDeque<Ticket>,
+    /// Tickets that were taken off, and where the last request ended that may do more than read.
+    pub(crate) taken: u32,
+    barrier: u64,
     /// Bytes of a reply that cannot be passed on yet.
     pub(crate) inbox: Vec<u8>,
     pub(crate) scan: ReplyScan,
@@ -249,6 +284,7 @@ impl Pipe {
     pub(crate) fn new(addr: SocketAddr, trunk: TrunkId, purpose: Purpose, now: u64) -> Self {
         Pipe {
             addr,
+            tally: Tally::NOBODY,
             trunk,
             purpose,
             state: State::Connecting,
@@ -257,6 +293,8 @@ impl Pipe {
             confirmer: super::durable::ConfirmerId::NONE,
             out: Queue::default(),
             tickets: VecDeque::new(),
+            taken: 0,
+            barrier: 0,
             inbox: Vec::new(),
             scan: ReplyScan::default(),
             scanned: 0,
@@ -284,7 +322,10 @@ impl Pipe {
 
     /// Whether anybody but this client waits for a reply.
     pub(crate) fn others_wait(&self, client: SessionId) -> bool {
-        self.tickets.iter().any(|ticket| ticket.session != client && ticket.session != SessionId::NONE)
+        self.tickets.iter().any(|ticket| {
+            matches!(ticket.work, Work::Led(_))
+                || (ticket.session != client && ticket.session != SessionId::NONE)
+        })
     }
 
     /// Appends a request.
@@ -292,7 +333,27 @@ impl Pipe {
     pub(crate) fn push(&mut self, frame: &[u8], mut ticket: Ticket, pool: &mut Pool) {
         ticket.len = frame.len() as u32;
         self.out.push(frame, pool);
+        if ticket.class != Class::Read {
+            self.barrier = self.out.total();
+        }
         self.tickets.push_back(ticket);
+    }
+
+    /// Where the next request comes to stand.
+    pub(crate) fn spot(&self) -> Spot {
+        Spot { bytes: self.out.total(), number: self.taken.wrapping_add(self.tickets.len() as u32) }
+    }
+
+    /// The request of `len` bytes at a spot, if nothing of it was sent yet and only reads stand behind it.
+    pub(crate) fn pending(&self, spot: Spot, len: usize) -> Option<&[u8]> {
+        let distance = usize::try_from(self.out.total().checked_sub(spot.bytes)?).ok()?;
+        let waits = spot.bytes >= self.barrier && distance <= self.out.unsent();
+        if waits { self.out.before_end(distance, len) } else { None }
+    }
+
+    /// The ticket of the request at a spot.
+    pub(crate) fn ticket_at(&mut self, spot: Spot) -> Option<&mut Ticket> {
+        self.tickets.get_mut(spot.number.wrapping_sub(self.taken) as usize)
     }
 
     /// Appends bytes that are let go of as soon as they are sent (see `stream`).
@@ -313,7 +374,8 @@ impl Pipe {
     /// Takes the first ticket and lets go of its request (a large one is the stream's to let go of).
     #[inline]
     pub(crate) fn pop(&mut self, pool: &mut Pool) -> Option<Ticket> {
-        let ticket = self.tickets.pop_front()?;
+        let ticket = Ticket { tally: self.tally, ..self.tickets.pop_front()? };
+        self.taken = self.taken.wrapping_add(1);
         if ticket.work != Work::Body {
             self.out.release(ticket.len as usize, pool);
         }
@@ -351,6 +413,7 @@ impl Pipe {
             },
             Work::Block(_) if !self.refusal.is_empty() => Fate::Again, // EXEC would have executed nothing
             Work::Whole
+            | Work::Led(_)
             | Work::Count
             | Work::Part { .. }
             | Work::Block(_)

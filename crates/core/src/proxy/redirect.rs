@@ -57,6 +57,12 @@ impl Proxy {
         let Some(ticket) = pipe.tickets.front().copied() else { return };
         let frame = pipe.out.front(ticket.len as usize).to_vec();
         pipe.pop(&mut self.pool);
+        for ticket in self.hot.disband(ticket) {
+            self.redirect_one(ticket, &frame, verdict);
+        }
+    }
+
+    fn redirect_one(&mut self, ticket: Ticket, frame: &[u8], verdict: Verdict) {
         let overtaken = self.was_overtaken(&ticket);
         self.note_back(&ticket);
         let (tries, work) = (ticket.tries.saturating_add(1), ticket.work.afresh());
@@ -75,16 +81,16 @@ impl Proxy {
             Verdict::Moved(addr) => {
                 self.add(Metric::Redirects, 1);
                 self.learn();
-                self.elsewhere(ticket, &frame, addr, Asking::No);
+                self.elsewhere(ticket, frame, addr, Asking::No);
             }
             Verdict::Ask(addr) => {
                 self.add(Metric::Redirects, 1);
-                self.elsewhere(ticket, &frame, addr, Asking::Yes);
+                self.elsewhere(ticket, frame, addr, Asking::Yes);
             }
             Verdict::Later => {
                 self.learn();
                 let pause = (1_000 << ticket.tries.min(5)).min(25_000);
-                self.hold(ticket, &frame, self.now.steady + pause);
+                self.hold(ticket, frame, self.now.steady + pause);
             }
         }
     }
@@ -179,8 +185,6 @@ impl Proxy {
 
     /// Decides for every request of a lost pipe what becomes of it: see [`Pipe::fate`].
     fn settle_debts(&mut self, pipe: &mut Pipe) {
-        let node = format!("node {}", pipe.addr);
-        let all_sent = pipe.out.unsent() == 0;
         while let Some(ticket) = pipe.tickets.front().copied() {
             let fate = pipe.fate(&ticket);
             let frame = match ticket.work {
@@ -188,28 +192,38 @@ impl Proxy {
                 _ => pipe.out.front(ticket.len as usize).to_vec(),
             };
             pipe.pop(&mut self.pool);
-            let overtaken = self.was_overtaken(&ticket);
-            self.note_back(&ticket);
             pipe.midway = false;
-            let private = matches!(pipe.purpose, Purpose::Private { .. });
-            let ticket = Ticket { work: ticket.work.afresh(), ..ticket };
-            match (fate, ticket.work) {
-                (Fate::Nobody, _) => {}
-                (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
-                (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, frame, &node, all_sent),
-                (_, Work::Wait(step)) => {
-                    self.wait_lost(&ticket, step, fate == Fate::Uncertain, &node);
-                }
-                (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
-                (_, Work::Watch) => self.watch_lost(&ticket),
-                // The keys that it depends on are watched no more.
-                (Fate::Again, Work::Block(_)) if private => self.deliver_nothing(&ticket),
-                (Fate::Again, _) if overtaken => self.fail_as_overtaken(&ticket),
-                (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
-                (Fate::Uncertain, _) => {
-                    self.add(Metric::Uncertain, 1);
-                    self.fail(&ticket, &ErrorReply::Uncertain { node: &node });
-                }
+            let mut all = self.hot.disband(ticket);
+            if let Some(last) = all.pop() {
+                all.into_iter().for_each(|ticket| self.settle_debt(pipe, ticket, fate, frame.clone()));
+                self.settle_debt(pipe, last, fate, frame);
+            }
+        }
+    }
+
+    fn settle_debt(&mut self, pipe: &Pipe, ticket: Ticket, fate: Fate, frame: Vec<u8>) {
+        let node = format!("node {}", pipe.addr);
+        let all_sent = pipe.out.unsent() == 0;
+        let overtaken = self.was_overtaken(&ticket);
+        self.note_back(&ticket);
+        let private = matches!(pipe.purpose, Purpose::Private { .. });
+        let ticket = Ticket { work: ticket.work.afresh(), ..ticket };
+        match (fate, ticket.work) {
+            (Fate::Nobody, _) => {}
+            (Fate::Torn, _) => self.evict(ticket.session, "its node was lost in the middle of a reply"),
+            (_, Work::Probe | Work::Body) => self.stream_lost(&ticket, frame, &node, all_sent),
+            (_, Work::Wait(step)) => {
+                self.wait_lost(&ticket, step, fate == Fate::Uncertain, &node);
+            }
+            (Fate::Gone, _) => self.fail_errand(&ticket, &node, "it went away"),
+            (_, Work::Watch) => self.watch_lost(&ticket),
+            // The keys that it depends on are watched no more.
+            (Fate::Again, Work::Block(_)) if private => self.deliver_nothing(&ticket),
+            (Fate::Again, _) if overtaken => self.fail_as_overtaken(&ticket),
+            (Fate::Again, _) => self.hold(ticket, &frame, self.now.steady),
+            (Fate::Uncertain, _) => {
+                self.add(Metric::Uncertain, 1);
+                self.fail(&ticket, &ErrorReply::Uncertain { node: &node });
             }
         }
     }
@@ -229,6 +243,7 @@ impl Proxy {
                 self.answered(ticket.session, &answer);
             }
             Work::Whole
+            | Work::Led(_)
             | Work::Count
             | Work::Greeting
             | Work::Run

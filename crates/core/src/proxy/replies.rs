@@ -102,6 +102,11 @@ impl Proxy {
                 self.deliver_piece(id, &ticket, piece);
                 true
             }
+            Work::Led(group) if passes => {
+                (pipe.midway, pipe.scanned) = (true, 0);
+                self.deliver_piece_to_all(id, &ticket, group, piece);
+                true
+            }
             // Nobody needs the whole of an entry that is this large.
             Work::Wait(Step::Newest(_)) if pipe.scanned <= LARGE_ENTRY => false,
             Work::Nobody | Work::Wait(Step::Newest(_)) => {
@@ -127,6 +132,7 @@ impl Proxy {
                 false
             }
             Work::Whole
+            | Work::Led(_)
             | Work::Count
             | Work::Body
             | Work::Part { .. }
@@ -168,7 +174,7 @@ impl Proxy {
                     let judged = pipe.tickets.front().map(|ticket| ticket.work);
                     let ours = matches!(
                         judged,
-                        Some(Work::Whole | Work::Count | Work::Part { .. } | Work::Inquiry(_))
+                        Some(Work::Whole | Work::Led(_) | Work::Count | Work::Part { .. } | Work::Inquiry(_))
                     );
                     if verdict != Verdict::Deliver && ours {
                         return self.redirect(id, verdict);
@@ -183,7 +189,9 @@ impl Proxy {
             return self.lose_pipe(id, "it answered without being asked");
         };
         self.note_back(&ticket);
-        if self.some_are_astray() && matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. }) {
+        if self.some_are_astray()
+            && matches!(ticket.work, Work::Whole | Work::Led(_) | Work::Count | Work::Part { .. })
+        {
             self.fail_overtaken(&ticket);
         }
         if ticket.resend == Resend::Never && matches!(ticket.work, Work::Whole | Work::Part { .. }) {
@@ -194,9 +202,10 @@ impl Proxy {
         }
         match ticket.work {
             Work::Whole if midway => {
-                self.deliver(ticket.session, ticket.seq, ticket.born, reply, super::session::End::Yes);
+                self.deliver(ticket.session, ticket.seq, ticket.timed(), reply, super::session::End::Yes);
             }
             Work::Whole => self.deliver_whole(&ticket, reply),
+            Work::Led(group) => self.answer_all(&ticket, group, reply, midway),
             Work::Part { merge, part } => self.part_came(id, merge, part, reply),
             Work::Errand { merge, part } => self.merge_part(merge, part, reply),
             Work::Run => self.run_told(id, reply),

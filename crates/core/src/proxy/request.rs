@@ -4,11 +4,12 @@ use super::forward::{Admit, resend};
 use super::pipe::Work;
 use super::pubsub::HOME;
 use super::session::{End, Known, Stop};
+use super::timing::Timed;
 use super::{Proxy, SessionId};
 use crate::command::{
     Command, Feed, Local, Lookup, Timeout, Treat, arity_ok, block_option, is_container, lookup,
 };
-use crate::metric::Metric;
+use crate::metric::{Class, Metric};
 use crate::resp::{Args, ErrorReply, Limits, Proto, Read, RequestReader, Span, Writer, split_inline};
 use crate::topology::slot;
 
@@ -234,9 +235,9 @@ impl Proxy {
             Treat::Unsubscribe(feed) => self.unsubscribe(id, feed, args),
             Treat::Receivers(feed) => {
                 let slot = if feed == Feed::Shard { slot(args.get(1)) } else { HOME };
-                self.forward_as(id, slot, frame, resend(command.access), Work::Count)
+                self.forward_as(id, slot, frame, (resend(command.access), Class::Other), Work::Count)
             }
-            Treat::AnyPrimary => self.forward(id, HOME, frame, command.access),
+            Treat::AnyPrimary => self.forward(id, HOME, frame, command),
             Treat::SlotNumber => self.by_slot_number(id, command, frame, args),
             Treat::Split(split) => self.split(id, command, split, frame, args),
             Treat::Every(scope, fold) => self.every(id, command, (scope, fold), frame, args),
@@ -282,7 +283,7 @@ impl Proxy {
         let mut reply = std::mem::take(&mut self.scratch);
         reply.clear();
         write(&mut Writer::new(&mut reply, proto));
-        self.deliver(id, seq, self.now.steady, &reply, End::Yes);
+        self.deliver(id, seq, Timed::here(Class::Other, self.now.steady), &reply, End::Yes);
         self.scratch = reply;
         Admit::Yes
     }
@@ -296,7 +297,7 @@ impl Proxy {
         }
         let seq = session.admit();
         self.counts[Metric::Errors as usize] += u64::from(reply.first() == Some(&b'-'));
-        self.deliver(id, seq, self.now.steady, reply, End::Yes);
+        self.deliver(id, seq, Timed::here(Class::Other, self.now.steady), reply, End::Yes);
         Admit::Yes
     }
 
@@ -308,7 +309,7 @@ impl Proxy {
             let mut reply = Vec::new();
             Writer::new(&mut reply, Proto::Two).error(error);
             self.counts[Metric::Errors as usize] += 1;
-            self.deliver(id, seq, self.now.steady, &reply, End::Yes);
+            self.deliver(id, seq, Timed::here(Class::Other, self.now.steady), &reply, End::Yes);
             if let Some(session) = self.sessions.get_mut(id) {
                 session.stop = Some(Stop::Closing);
             }

@@ -6,6 +6,7 @@ use super::buffer::{Pool, Queue};
 use super::durable::Durability;
 use super::inquiry::Inquiry;
 use super::mute::Mute;
+use super::pipe::Spot;
 use super::pubsub::Subscriptions;
 use super::stream::Stream;
 use super::tracking::Tracking;
@@ -85,6 +86,8 @@ pub struct Session {
     pub(crate) first_sent: u32,
     /// Whether one of them is being asked elsewhere.
     pub(crate) astray: bool,
+    /// Where the last read stands that was looked at for equal ones, and its sequence number: see `hot`.
+    latest: (PipeId, u64, u32),
     /// Whether it closed its side: it still gets its replies.
     pub(crate) ended: bool,
     /// Which groups of slots it wrote to, and since when: see `blocking::confirm`.
@@ -211,6 +214,7 @@ impl Session {
             epoch: 0,
             first_sent: 0,
             astray: false,
+            latest: (PipeId::NONE, 0, 0),
             ended: false,
             wrote: 0,
             wrote_since: 0,
@@ -250,6 +254,18 @@ impl Session {
     /// The place in the reply order that the next request will get.
     pub(crate) fn upcoming(&self) -> u32 {
         self.next
+    }
+
+    /// Whether a read at this spot of a pipe stands no earlier than anything that this client has under way there.
+    pub(crate) fn may_join(&self, pipe: PipeId, spot: Spot) -> bool {
+        let (latest, bytes, seq) = self.latest;
+        let follows = seq == self.next.wrapping_sub(1) && latest == pipe && bytes <= spot.bytes;
+        self.under_way() == 0 || follows
+    }
+
+    /// The request that was admitted last stands here. All before it that are under way on this pipe stand before it.
+    pub(crate) fn note_spot(&mut self, pipe: PipeId, spot: Spot) {
+        self.latest = (pipe, spot.bytes, self.next.wrapping_sub(1));
     }
 
     /// Lets go of `extra` when there is nothing in it.

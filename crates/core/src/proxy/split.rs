@@ -3,11 +3,12 @@
 use super::forward::{Admit, resend};
 use super::merge::{Merge, Policy};
 use super::pipe::{Resend, Ticket, Work};
+use super::timing::Tally;
 use super::trunk::TrunkId;
 use super::upstream::Way;
 use super::{MergeId, Proxy, SessionId};
 use crate::command::{Access, Command, Split};
-use crate::metric::Metric;
+use crate::metric::{Class, Metric};
 use crate::resp::{Args, ErrorReply, Proto, Writer};
 use crate::topology::slot;
 
@@ -44,7 +45,7 @@ impl Proxy {
             order.push((here, at as u32));
         }
         if order.is_empty() {
-            return self.forward(id, first, frame, command.access);
+            return self.forward(id, first, frame, command);
         }
         let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
         order.sort_unstable();
@@ -119,6 +120,8 @@ impl Proxy {
             slot: 0,
             tries: 0,
             resend,
+            class: Class::Other,
+            tally: Tally::NOBODY,
             work: Work::Part { merge, part: 0 },
             born,
         };

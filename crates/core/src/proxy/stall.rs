@@ -88,7 +88,8 @@ impl Proxy {
     /// Requests of others that only read, each without an earlier write of the same client before it: these may
     /// be asked again elsewhere. Their replies on this pipe go nowhere.
     fn rescue(&mut self, id: PipeId, client: SessionId) -> Vec<(Ticket, Vec<u8>)> {
-        let Some(pipe) = self.pipes.get_mut(id) else { return Vec::new() };
+        let Proxy { pipes, hot, .. } = self;
+        let Some(pipe) = pipes.get_mut(id) else { return Vec::new() };
         let mut rescued = Vec::new();
         let mut wrote: HashSet<SessionId> = HashSet::from([client]);
         let frames: Vec<Vec<u8>> = {
@@ -96,13 +97,22 @@ impl Proxy {
             pipe.out.frames(lens).map(<[u8]>::to_vec).collect()
         };
         for (ticket, frame) in pipe.tickets.iter_mut().zip(frames).skip(1) {
-            let ours =
-                matches!(ticket.work, Work::Whole | Work::Count | Work::Part { .. } | Work::Inquiry(_));
-            if ours && ticket.resend == Resend::Yes && !wrote.contains(&ticket.session) {
-                rescued.push((*ticket, frame));
+            let ours = matches!(
+                ticket.work,
+                Work::Whole | Work::Led(_) | Work::Count | Work::Part { .. } | Work::Inquiry(_)
+            );
+            let joined = match ticket.work {
+                Work::Led(group) => hot.group(group),
+                _ => &[],
+            };
+            let free = |ticket: &Ticket| !wrote.contains(&ticket.session);
+            if ours && ticket.resend == Resend::Yes && free(ticket) && joined.iter().all(free) {
+                let all = hot.disband(*ticket);
+                rescued.extend(all.into_iter().map(|ticket| (ticket, frame.clone())));
                 (ticket.session, ticket.work) = (SessionId::NONE, Work::Nobody);
             } else {
                 wrote.insert(ticket.session);
+                wrote.extend(joined.iter().map(|ticket| ticket.session));
             }
         }
         rescued

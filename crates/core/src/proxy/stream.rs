@@ -19,9 +19,10 @@ use super::durable::Piece;
 use super::pipe::{Resend, Ticket, Work};
 use super::redirect::{Verdict, judge};
 use super::session::{End, Known, Stop};
+use super::timing::Tally;
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, Keys, Lookup, Treat, arity_ok, lookup};
-use crate::metric::Metric;
+use crate::metric::{Class, Metric};
 use crate::resp::{Args, ErrorReply, Limits, Proto, ReplyScan, RequestReader, Scan, Span, Writer};
 use crate::topology::slot;
 use std::net::SocketAddr;
@@ -376,7 +377,7 @@ impl Proxy {
                     self.withhold((lane, addr), &ticket, reply, piece);
                 }
                 Some(_) | None => {
-                    self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+                    self.deliver(ticket.session, ticket.seq, ticket.timed(), reply, End::Yes);
                 }
             }
         }
@@ -513,6 +514,11 @@ impl Stream {
             slot: self.slot,
             tries: self.tries,
             resend: self.resend,
+            class: match self.resend {
+                Resend::Yes => Class::Read,
+                Resend::Never => Class::Write,
+            },
+            tally: Tally::NOBODY,
             work,
             born: self.born,
         }

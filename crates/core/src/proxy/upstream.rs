@@ -96,6 +96,7 @@ impl Proxy {
     pub(super) fn connect(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> PipeId {
         let now = self.now.steady;
         let mut pipe = Pipe::new(addr, trunk, purpose, now);
+        pipe.tally = self.timings.tally(addr);
         let trunk = self.trunks.get(trunk);
         let login = trunk.and_then(|trunk| trunk.login.as_ref());
         let hello = greeting(

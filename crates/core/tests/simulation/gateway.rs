@@ -6,6 +6,7 @@ use super::front::Front;
 use super::moves::Cluster;
 use super::seeds::Tally;
 use super::trace::Trace;
+use evenkeel_core::metric::Metric;
 use evenkeel_core::proxy::Settings;
 use evenkeel_core::topology::slot;
 
@@ -31,6 +32,7 @@ pub(crate) fn play(seed: u64, trace: &Trace) -> Tally {
     front.check_end();
     let mut tally = Tally::default();
     front.ledger.count(&mut tally);
+    tally.add("merged reads", front.proxy.counts()[Metric::MergedReads as usize]);
     tally
 }
 

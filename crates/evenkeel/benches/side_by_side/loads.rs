@@ -18,6 +18,8 @@ pub(crate) struct Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Get,
+    /// GET of one key, by everyone; with direct access one of each primary.
+    Hot,
     Set,
     /// MGET of ten keys, in ten slots as a rule.
     MultiGet,
@@ -78,6 +80,9 @@ impl Values {
     }
 }
 
+/// The number of the key that everyone asks for.
+const HOT: &str = "000000000007";
+
 const fn load(
     name: &'static str,
     ask: Ask,
@@ -90,7 +95,7 @@ const fn load(
 }
 
 /// The table, in its order.
-pub(crate) const LOADS: [Load; 15] = [
+pub(crate) const LOADS: [Load; 17] = [
     load("GET 64 B, 50 connections", Ask::Get, 50, 1, Values::Small, Proxy::TogetherCounted),
     load("SET 64 B, 50 connections", Ask::Set, 50, 1, Values::Small, Proxy::Together),
     load("GET 64 B, 50 connections, pipeline 16", Ask::Get, 50, 16, Values::Small, Proxy::TogetherCounted),
@@ -103,6 +108,8 @@ pub(crate) const LOADS: [Load; 15] = [
     load("GET 512 KiB, 16 connections", Ask::Get, 16, 1, Values::Large, Proxy::Together),
     load("SET 512 KiB, 16 connections", Ask::Set, 16, 1, Values::Large, Proxy::Together),
     load("MGET of 10 keys, 50 connections", Ask::MultiGet, 50, 1, Values::Small, Proxy::Together),
+    load("GET of one hot key, 500 connections", Ask::Hot, 500, 1, Values::Small, Proxy::Together),
+    load("GET of one hot key, 50 connections, pipeline 16", Ask::Hot, 50, 16, Values::Small, Proxy::Together),
     load("GET 64 B, 50 connections, proxy on its own core", Ask::Get, 50, 1, Values::Small, Proxy::Apart),
     load("GET 64 B, 500 connections, proxy on its own core", Ask::Get, 500, 1, Values::Small, Proxy::Apart),
     load("GET 64 B, 1 connection, proxy on its own core", Ask::Get, 1, 1, Values::Small, Proxy::Apart),
@@ -136,6 +143,7 @@ impl Load {
         command.args(["-r", &keys.to_string()]);
         match self.ask {
             Ask::Get => command.args(["GET", &key]),
+            Ask::Hot => command.args(["GET", &key.replace("__rand_int__", HOT)]),
             Ask::Set => command.args(["-x", "SET", &key]),
             Ask::MultiGet => command.arg("MGET").args(vec![key; 10]),
         };

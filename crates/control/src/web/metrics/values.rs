@@ -5,7 +5,7 @@
 use std::fmt::Error;
 use std::sync::Arc;
 
-use evenkeel_core::metric::{ALL, BUCKETS, Kind, Metric, Snapshot, upper_bound};
+use evenkeel_core::metric::{ALL, BUCKETS, Histogram, Kind, Metric, Snapshot, upper_bound};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -49,7 +49,8 @@ impl Collector for Scrape {
         page.node_levels(&self.status.nodes)?;
         page.gateways(&self.status.gateways)?;
         page.gateway_table(&self.status.gateways)?;
-        page.latency(&self.status.gateways)
+        page.latency(&self.status.gateways)?;
+        page.node_latency(&self.status)
     }
 }
 
@@ -184,17 +185,48 @@ impl Page<'_> {
     }
 
     fn latency(&mut self, gateways: &[Gateway]) -> Result<(), Error> {
-        if answering(gateways).next().is_none() {
+        let help = "Time from a request's last byte read to its reply in the socket's buffer, by class of command \
+                    (of blocking ones: how long they waited); the sum is estimated from finer buckets";
+        let classes = answering(gateways).flat_map(|(gateway, metrics)| {
+            metrics.classes.iter().map(move |(class, histogram)| {
+                let mut labels = at(gateway);
+                labels.push(("class", class));
+                (labels, histogram)
+            })
+        });
+        self.histograms("evenkeel_gateway_request_duration", help, classes)
+    }
+
+    fn node_latency(&mut self, status: &Status) -> Result<(), Error> {
+        let help = "The same of reads, writes and scripts that one node answered; how long the node took, as clients of \
+                    the gateway see it";
+        let name_of =
+            |addr: &str| status.nodes.iter().find(|node| node.addr == addr).map(|node| node.name.as_str());
+        let nodes = answering(&status.gateways).flat_map(|(gateway, metrics)| {
+            metrics.nodes.iter().map(move |(addr, histogram)| {
+                let mut labels = at(gateway);
+                labels.push(("node", name_of(addr).unwrap_or(addr)));
+                (labels, histogram)
+            })
+        });
+        self.histograms("evenkeel_gateway_node_request_duration", help, nodes)
+    }
+
+    /// A family of durations; nothing without any.
+    fn histograms<'s>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl Iterator<Item = Sample<'s, &'s Histogram>>,
+    ) -> Result<(), Error> {
+        let mut samples = samples.peekable();
+        if samples.peek().is_none() {
             return Ok(());
         }
-        let help = "Time from a request's last byte read to its reply in the socket's buffer; the sum is estimated \
-                    from finer buckets";
-        let name = "evenkeel_gateway_request_duration";
         let mut family =
             self.encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (gateway, metrics) in answering(gateways) {
-            let (sum, count, buckets) = thinned(&metrics.latency);
-            let labels = at(gateway);
+        for (labels, histogram) in samples {
+            let (sum, count, buckets) = thinned(histogram.iter().map(|(at, count)| (*at, *count)));
             family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
         }
         Ok(())
@@ -288,12 +320,11 @@ fn is_up(node: &Node) -> bool {
 
 /// Sum in seconds, count, and the counts between the bounds, of the gateway's fine buckets. Durations are
 /// cut to whole microseconds, so a bound of 2^n µs is exact.
-fn thinned(counts: &[u64]) -> (f64, u64, Vec<(f64, u64)>) {
-    let counts = &counts[..counts.len().min(BUCKETS)];
+fn thinned(counts: impl Iterator<Item = (usize, u64)>) -> (f64, u64, Vec<(f64, u64)>) {
     let mut buckets: Vec<(f64, u64)> = BOUNDS.map(|power| (f64::from(1_u32 << power) / 1e6, 0)).collect();
     buckets.push((f64::INFINITY, 0));
     let (mut sum, mut total) = (0.0, 0_u64);
-    for (at, &count) in counts.iter().enumerate() {
+    for (at, count) in counts.filter(|(at, _)| *at < BUCKETS) {
         // A gateway's answer may be nonsense; the encoder adds without looking.
         let count = count.min(u64::MAX - total);
         total += count;
@@ -317,7 +348,7 @@ mod tests {
         for micros in [0, 15, 16, 1023, 1024, 9_000_000, u64::MAX] {
             counts[bucket(micros)] += 1;
         }
-        let (sum, count, buckets) = thinned(&counts);
+        let (sum, count, buckets) = thinned(counts.into_iter().enumerate());
         let within =
             |bound: f64| buckets.iter().filter(|(le, _)| *le <= bound).map(|(_, count)| count).sum::<u64>();
         assert_eq!(count, 7);
@@ -328,6 +359,6 @@ mod tests {
         assert_eq!(within(9.0), 5);
         assert_eq!(within(f64::INFINITY), 7);
         assert!(sum > 9.0);
-        assert_eq!(thinned(&[]).1, 0);
+        assert_eq!(thinned(std::iter::empty()).1, 0);
     }
 }

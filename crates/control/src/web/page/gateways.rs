@@ -73,6 +73,7 @@ fn part(at: usize, gateway: &Gateway) -> Markup {
                 (sparkline(&gateway.history))
             }
             @if gateway.metrics.is_some() {
+                (by_class(gateway))
                 (numbers(gateway))
                 (all_counters(at, gateway))
             } @else {
@@ -143,6 +144,20 @@ pub(super) fn peak(history: &[f64]) -> f64 {
 
 fn sane(per_s: f64) -> f64 {
     if per_s.is_finite() { per_s.max(0.0) } else { 0.0 }
+}
+
+/// How long each class of commands took lately, as far as any was asked for.
+fn by_class(gateway: &Gateway) -> Markup {
+    html! {
+        @if !gateway.class_latency_us.is_empty() {
+            p.meta.classes {
+                @for (at, (class, (p50, p99, _))) in gateway.class_latency_us.iter().enumerate() {
+                    @if at > 0 { span.sep { "·" } }
+                    span { (class) " p50 " (micros(*p50)) ", p99 " (micros(*p99)) }
+                }
+            }
+        }
+    }
 }
 
 /// What people look at first; what should be zero says so when it is not.

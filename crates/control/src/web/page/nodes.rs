@@ -6,7 +6,7 @@ use super::View;
 use super::marks::{Mood, state};
 use super::shards::{real, size};
 use super::slots::range;
-use super::text::{bytes, count, grouped, percent, rate, span};
+use super::text::{bytes, count, grouped, micros, percent, rate, span};
 use crate::status::{Health, Node, Role};
 
 /// Slot ranges that a row lists; the slot map lists more.
@@ -15,7 +15,7 @@ const LISTED: usize = 2;
 const TIGHT: f64 = 90.0;
 
 /// Columns with the class of their cells.
-const COLUMNS: [(&str, &str); 11] = [
+const COLUMNS: [(&str, &str); 12] = [
     ("Node", "name"),
     ("Role", "role"),
     ("Health", "health"),
@@ -25,6 +25,7 @@ const COLUMNS: [(&str, &str); 11] = [
     ("Memory", "memory"),
     ("Keys", "num"),
     ("Ops", "num"),
+    ("Latency", "num"),
     ("Clients", "num"),
     ("Up", "num"),
 ];
@@ -65,7 +66,7 @@ pub(super) fn parts(view: &View<'_>) -> Vec<(String, Markup)> {
     rows.extend(view.shards.loose.iter().map(|node| (*node, Place::Loose)));
     rows.into_iter()
         .enumerate()
-        .map(|(at, (node, place))| (format!("node-{at}"), row(at, node, place)))
+        .map(|(at, (node, place))| (format!("node-{at}"), row(at, node, place, latency(view, node))))
         .collect()
 }
 
@@ -80,7 +81,13 @@ enum Place {
     Loose,
 }
 
-fn row(at: usize, node: &Node, place: Place) -> Markup {
+/// The worst latency that a gateway sees of a node: p50 and p99.
+fn latency(view: &View<'_>, node: &Node) -> Option<(u64, u64)> {
+    let seen = view.status.gateways.iter().filter_map(|gateway| gateway.node_latency_us.get(&node.addr));
+    seen.map(|(p50, p99, _)| (*p50, *p99)).max_by_key(|(p50, p99)| (*p99, *p50))
+}
+
+fn row(at: usize, node: &Node, place: Place, latency: Option<(u64, u64)>) -> Markup {
     let (class, colour) = match place {
         Place::Primary(colour) => ("primary", format!("c{colour}")),
         Place::Replica(colour) => ("replica", format!("c{colour}")),
@@ -103,6 +110,12 @@ fn row(at: usize, node: &Node, place: Place) -> Markup {
             td.memory role="cell" data-label="Memory" { (memory(node.memory)) }
             td.num role="cell" data-label="Keys" title=(node.keys) { (count(node.keys)) }
             td.num role="cell" data-label="Ops" { (rate(node.ops_per_s)) }
+            td.num role="cell" data-label="Latency" title="p99 and p50 of the last 10 s, as a gateway sees them" {
+                @match latency {
+                    Some((p50, p99)) => { (micros(p99)) span.sub { "p50 " (micros(p50)) } }
+                    None => { span.nil { "–" } }
+                }
+            }
             td.num role="cell" data-label="Clients" { (grouped(node.clients)) }
             td.num role="cell" data-label="Up" { (span(node.uptime_s)) }
         }

@@ -7,11 +7,12 @@
 //! A shard whose primary was lost since the client wrote there may have lost the write: the answer is 0 then, once.
 
 use super::super::forward::Admit;
-use super::super::pipe::{Resend, Ticket, Work};
+use super::super::pipe::{Ticket, Work};
 use super::super::session::{Session, Stop};
 use super::super::{PipeId, Proxy, SessionId};
 use super::{Step, Waiting};
 use crate::command::Command;
+use crate::metric::Class;
 use crate::resp::{Args, Elements, ErrorReply, Proto, Writer, integer, parse_i64};
 use crate::topology::{NodeIndex, SLOTS, Topology};
 use std::net::SocketAddr;
@@ -195,7 +196,7 @@ impl Proxy {
         let work = Work::Wait(Step::Copies(confirm.legs.len() as u16));
         confirm.legs.push(Some(pipe));
         let ticket =
-            Ticket { session: id, seq, len: 0, slot: 0, tries: 0, resend: Resend::Yes, work, born: now };
+            Ticket { session: id, seq, work, class: Class::Blocking, ..Ticket::of_nobody(work, now) };
         self.push_private(pipe, mark(&self.version), Ticket { work: Work::Wait(Step::Mark), ..ticket });
         self.push_private(pipe, frame, ticket);
     }

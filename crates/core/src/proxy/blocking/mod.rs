@@ -25,9 +25,10 @@ use super::forward::{Admit, resend};
 use super::pipe::{ASKING, Purpose, Resend, Ticket, Work};
 use super::redirect::{Asking, Verdict, judge};
 use super::session::{End, Session, Stop};
+use super::timing::{Tally, Timed};
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, Timeout, keys};
-use crate::metric::Metric;
+use crate::metric::{Class, Metric};
 use crate::resp::{Args, ErrorReply, Proto, Writer};
 use crate::topology::slot;
 use confirm::Confirm;
@@ -242,6 +243,8 @@ impl Proxy {
             slot: wait.slot,
             tries: wait.tries,
             resend: wait.resend,
+            class: Class::Blocking,
+            tally: Tally::NOBODY,
             work: Work::Wait(Step::Data),
             born: now,
         };
@@ -377,14 +380,15 @@ impl Proxy {
         self.end_wait(id, &reply);
     }
 
-    /// The wait is over, and this is its reply. How long it was is nobody's latency.
+    /// The wait is over, and this is its reply. How long it was is no node's latency.
     fn end_wait(&mut self, id: SessionId, reply: &[u8]) {
-        let now = self.now.steady;
         let Some(seq) = self.leave_off(id) else { return };
+        // Nothing else of it was looked at since it asked.
+        let born = self.sessions.get(id).map_or(self.now.steady, |session| session.active);
         if reply.first() == Some(&b'-') {
             self.add(Metric::Errors, 1);
         }
-        self.deliver(id, seq, now, reply, End::Yes);
+        self.deliver(id, seq, Timed::here(Class::Blocking, born), reply, End::Yes);
     }
 
     /// The wait is over; returns which request it was.

@@ -390,6 +390,7 @@ impl Proxy {
             }
             Work::Block(block) => self.block_done(ticket, block, reply, piece),
             Work::Whole
+            | Work::Led(_)
             | Work::Count
             | Work::Hub(_)
             | Work::Greeting
@@ -401,7 +402,7 @@ impl Proxy {
             | Work::Inquiry(_)
             | Work::Wait(_) => match piece {
                 Piece::Whole => self.deliver_whole(ticket, reply),
-                Piece::Last => self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes),
+                Piece::Last => self.deliver(ticket.session, ticket.seq, ticket.timed(), reply, End::Yes),
             },
         }
     }

@@ -10,9 +10,11 @@ pub use kill::Kill;
 
 use super::forward::Admit;
 use super::mute::Reply;
+use super::pipe::{Resend, Work};
 use super::session::{Known, Session, Stop};
 use super::{Gather, Output, Proxy, SessionId};
-use crate::command::{Access, Local};
+use crate::command::Local;
+use crate::metric::Class;
 use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
 
 impl Proxy {
@@ -79,7 +81,13 @@ impl Proxy {
             }),
             1 => match self.busy_slot() {
                 // Whoever asks whether Redis is there wants to know that it is busy: the node says so.
-                Some(slot) => self.forward(id, slot, b"*1\r\n$4\r\nPING\r\n", Access::Read),
+                Some(slot) => self.forward_as(
+                    id,
+                    slot,
+                    b"*1\r\n$4\r\nPING\r\n",
+                    (Resend::Yes, Class::Other),
+                    Work::Whole,
+                ),
                 None => self.reply_with(id, |out| out.simple("PONG")),
             },
             2 => self.reply_with(id, |out| out.bulk(args.get(1))),

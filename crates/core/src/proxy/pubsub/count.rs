@@ -7,8 +7,10 @@
 use super::pattern;
 use super::topic::{At, TopicId};
 use crate::command::Feed;
+use crate::metric::Class;
 use crate::proxy::pipe::Ticket;
 use crate::proxy::session::End;
+use crate::proxy::timing::Timed;
 use crate::proxy::{Gather, Output, Proxy, SessionId};
 use crate::resp::{Elements, Proto, Writer, integer, text};
 use std::net::SocketAddr;
@@ -122,7 +124,7 @@ impl Proxy {
             return self.outputs.push(Output::Gather { what, session, seq });
         }
         let reply = count.reply(&[self.receivers(&count)]);
-        self.deliver(session, seq, born, &reply, End::Yes);
+        self.deliver(session, seq, Timed::here(Class::Other, born), &reply, End::Yes);
     }
 }
 

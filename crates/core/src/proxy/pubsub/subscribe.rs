@@ -6,8 +6,10 @@
 use super::HOME;
 use super::topic::TopicId;
 use crate::command::Feed;
+use crate::metric::Class;
 use crate::proxy::forward::{Admit, full};
 use crate::proxy::session::{End, Extra, Session, Stop};
+use crate::proxy::timing::Timed;
 use crate::proxy::trunk::TrunkId;
 use crate::proxy::{Proxy, SessionId};
 use crate::resp::{Args, ErrorReply, Proto, Writer};
@@ -230,7 +232,7 @@ impl Proxy {
             session.make_subscriptions().held[topic.feed.index()].insert(topic_id.as_u64(), place);
         }
         session.shed_extra();
-        self.deliver(id, pending.seq, pending.born, &pending.reply, End::Yes);
+        self.deliver(id, pending.seq, Timed::here(Class::Other, pending.born), &pending.reply, End::Yes);
     }
 
     /// A topic that a command waits for is refused: a client that wanted it gets this error, and wants none of its
@@ -249,7 +251,7 @@ impl Proxy {
         let Some(pending) = session.subscriptions().and_then(|held| held.pending.take()) else { return };
         session.shed_extra();
         self.add(crate::metric::Metric::Errors, 1);
-        self.deliver(id, pending.seq, pending.born, error, End::Yes);
+        self.deliver(id, pending.seq, Timed::here(Class::Other, pending.born), error, End::Yes);
         self.drop_wishes(id, &pending.joins);
     }
 

@@ -14,6 +14,7 @@
 //! 1 stuck | 1 reads              client 1 stops | starts to take bytes
 //! a gone                         the gateway has closed connection a
 //! a marked                       node a hears what brings a connection up to its newest write (see `blocking::confirm`)
+//! together | apart               what follows happens in one turn | the turn is over
 //! drain                          from now on a client goes once it has all its replies and will not ask in a moment
 //! ```
 //! Connections to one node are named a, a2, a3 … in the order in which they were made.
@@ -23,6 +24,7 @@ mod busy;
 mod company;
 mod durable;
 mod failures;
+mod hot;
 mod ordinary;
 mod subscriptions;
 mod tracking;
@@ -75,6 +77,8 @@ struct World {
     barred: HashSet<(char, String)>,
     learned: usize,
     draining: bool,
+    /// Whether the turn goes on after an event.
+    together: bool,
     /// What all workers were asked for last.
     gathered: Option<Gather>,
     cut: Cut,
@@ -182,6 +186,7 @@ impl World {
             barred: HashSet::new(),
             learned: 0,
             draining: false,
+            together: false,
             gathered: None,
             cut,
             chunked: false,
@@ -229,6 +234,11 @@ impl World {
             ("drain", _) => {
                 self.draining = true;
                 self.event(Proxy::drain);
+            }
+            ("together", _) => self.together = true,
+            ("apart", _) => {
+                self.together = false;
+                self.event(|_| ());
             }
             ("learned", _) => {
                 assert!(std::mem::take(&mut self.learned) > 0, "line {at}: nobody asked for a map");
@@ -347,6 +357,9 @@ impl World {
     fn event(&mut self, event: impl FnOnce(&mut Proxy)) {
         self.proxy.begin(Clock { steady: self.now, unix: 1_700_000_000_000_000 + self.now });
         event(&mut self.proxy);
+        if self.together {
+            return;
+        }
         for _ in 0..100 {
             self.proxy.settle();
             let outputs: Vec<Output> = self.proxy.outputs().collect();

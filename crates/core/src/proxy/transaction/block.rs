@@ -149,7 +149,7 @@ impl Proxy {
     /// EXEC's reply is to be handed on, or completed.
     pub(in super::super) fn block_done(&mut self, ticket: &Ticket, block: Block, reply: &[u8], piece: Piece) {
         if piece == Piece::Last {
-            self.deliver(ticket.session, ticket.seq, ticket.born, reply, End::Yes);
+            self.deliver(ticket.session, ticket.seq, ticket.timed(), reply, End::Yes);
         } else if block.goal == Goal::Parts && reply.starts_with(b"*") && !reply.starts_with(b"*-1") {
             self.begin_rest(ticket.session, ticket.seq, ticket.born, reply);
         } else {

@@ -18,7 +18,7 @@ use super::forward::{Admit, full};
 use super::session::Stop;
 use super::{Proxy, SessionId};
 use crate::command::{Access, Command};
-use crate::metric::Metric;
+use crate::metric::{Class, Metric};
 use crate::resp::{Args, ErrorReply};
 use block::Goal;
 use queue::{Place, Queue};
@@ -203,7 +203,7 @@ impl Proxy {
             self.say_caching(id, word);
         }
         let frame = queue.frame(&mut self.pool);
-        match self.forward_as(id, slot, frame, resend, work) {
+        match self.forward_as(id, slot, frame, (resend, Class::Other), work) {
             Admit::Yes => {}
             Admit::Stopped => {
                 if let Some(transaction) = self.transaction(id) {

@@ -11,6 +11,7 @@ use super::super::{Proxy, SessionId};
 use super::block::{Block, Goal};
 use super::queue::{MULTI, Place};
 use crate::command::Command;
+use crate::metric::Class;
 
 const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
 /// How long writes are rehearsed after a setting was changed or a write was refused (microseconds).
@@ -53,7 +54,8 @@ impl Proxy {
         queue.rehearsal = Some(Rehearsal { command, place, frame: frame.into() });
         let slot = queue.slot();
         let work = Work::Block(Block::new(1, Goal::Rehearsal));
-        let admit = self.forward_as(id, slot, &[MULTI, frame, DISCARD].concat(), Resend::Yes, work);
+        let admit =
+            self.forward_as(id, slot, &[MULTI, frame, DISCARD].concat(), (Resend::Yes, Class::Other), work);
         if admit == Admit::Stopped {
             if let Some(queue) = self.queue(id) {
                 queue.rehearsal = None; // it comes again

@@ -6,8 +6,10 @@
 
 use super::super::forward::Admit;
 use super::super::session::{End, Stop};
+use super::super::timing::Timed;
 use super::super::{Proxy, SessionId};
 use crate::command::Command;
+use crate::metric::Class;
 use crate::resp::{Args, Elements, Limits, Proto, Read, ReplyScan, RequestReader, Scan, Writer};
 use std::collections::VecDeque;
 
@@ -72,7 +74,7 @@ impl Proxy {
         let mut header = Vec::new();
         Writer::new(&mut header, Proto::Two).array(len);
         session.begin_array();
-        self.deliver(id, seq, born, &header, End::Yes);
+        self.deliver(id, seq, Timed::here(Class::Other, born), &header, End::Yes);
         self.run_rest(id);
     }
 
@@ -104,7 +106,7 @@ impl Proxy {
                 Some(Piece::Node { count }) => {
                     let replies = rest.next(count).to_vec();
                     let seq = session.admit();
-                    self.deliver(id, seq, self.now.steady, &replies, End::Yes);
+                    self.deliver(id, seq, Timed::here(Class::Other, self.now.steady), &replies, End::Yes);
                     continue;
                 }
                 Some(Piece::Both { command, frame }) => {

@@ -15,8 +15,9 @@ use super::super::forward::{Admit, full};
 use super::super::pipe::{ASKING, Resend, Ticket, Work};
 use super::super::redirect::{Verdict, judge};
 use super::super::session::Stop;
+use super::super::timing::Tally;
 use super::super::{PipeId, Proxy, SessionId};
-use crate::metric::Metric;
+use crate::metric::{Class, Metric};
 use crate::resp::{Args, ErrorReply, Writer};
 use crate::topology::slot;
 use std::net::SocketAddr;
@@ -302,6 +303,8 @@ impl Proxy {
             slot: watch.slot,
             tries: 0,
             resend: queue.resend(),
+            class: Class::Other,
+            tally: Tally::NOBODY,
             work: queue.work(),
             born: self.now.steady,
         };
@@ -345,6 +348,8 @@ impl Request {
             slot,
             tries: self.tries,
             resend: Resend::Yes,
+            class: Class::Other,
+            tally: Tally::NOBODY,
             work: Work::Watch,
             born: self.born,
         }
