@@ -59,9 +59,6 @@ impl Proxy {
             let owner = topology.owner(slot).and_then(|node| trunk.pipes.get(usize::from(node.0)));
             let Some(pipe_id) = owner.copied().flatten() else { break };
             let Some(pipe) = pipes.get_mut(pipe_id).filter(|pipe| pipe.has_room()) else { break };
-            let frame = &rest[..len];
-            let looks = looks && command.access == Access::Read;
-            let seen = if looks { hot.find((pipe_id, pipe), slot, frame, session) } else { None };
             let ticket = Ticket {
                 session: id,
                 seq: session.admit(),
@@ -74,19 +71,11 @@ impl Proxy {
                 work: Work::Whole,
                 born: now.steady,
             };
-            let spot = match seen {
-                Some(seen) if hot.join(pipe, seen, ticket) => {
-                    counts[Metric::MergedReads as usize] += 1;
-                    seen.spot
-                }
-                Some(_) | None => {
-                    let spot = pipe.spot();
-                    pipe.push(frame, ticket, pool);
-                    spot
-                }
-            };
-            if looks {
-                session.note_spot(pipe_id, spot);
+            if looks && command.access == Access::Read {
+                let joined = hot.put((pipe_id, pipe), session, ticket, &rest[..len], pool);
+                counts[Metric::MergedReads as usize] += u64::from(joined);
+            } else {
+                pipe.push(&rest[..len], ticket, pool);
             }
             if !std::mem::replace(&mut pipe.dirty, true) {
                 dirty_pipes.push(pipe_id);

@@ -8,6 +8,7 @@
 //! When the one is not answered, everyone who joined is asked again by himself, as if he had never joined.
 
 use super::arena::{Arena, Id};
+use super::buffer::Pool;
 use super::pipe::{Pipe, Spot, Ticket, Work};
 use super::session::{End, Session};
 use super::{PipeId, Proxy};
@@ -29,9 +30,9 @@ pub(crate) type GroupId = Id<Group>;
 
 /// A read that an equal one would find.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+struct Seen {
     pipe: PipeId,
-    pub(super) spot: Spot,
+    spot: Spot,
     len: u32,
 }
 
@@ -72,8 +73,30 @@ impl Hot {
         self.rest = self.rest.saturating_sub(requests);
     }
 
+    /// Puts a read of a client, which has just been admitted, on its pipe, or has it join an equal one that waits there;
+    /// whether it joined.
+    pub(super) fn put(
+        &mut self,
+        (id, pipe): (PipeId, &mut Pipe),
+        session: &mut Session,
+        ticket: Ticket,
+        frame: &[u8],
+        pool: &mut Pool,
+    ) -> bool {
+        let seen = self.find((id, pipe), ticket.slot, frame, session);
+        if let Some(seen) = seen
+            && self.join(pipe, seen, ticket)
+        {
+            session.note_spot(id, seen.spot);
+            return true;
+        }
+        session.note_spot(id, pipe.spot());
+        pipe.push(frame, ticket, pool);
+        false
+    }
+
     /// The read that this one may join. Where there is none, this one is remembered: it is about to be put on the pipe.
-    pub(super) fn find(
+    fn find(
         &mut self,
         (id, pipe): (PipeId, &Pipe),
         slot: u16,
@@ -97,7 +120,7 @@ impl Hot {
     }
 
     /// Adds a read to those who get this one's reply; whether that was possible.
-    pub(super) fn join(&mut self, pipe: &mut Pipe, seen: Seen, ticket: Ticket) -> bool {
+    fn join(&mut self, pipe: &mut Pipe, seen: Seen, ticket: Ticket) -> bool {
         let Some(leader) = pipe.ticket_at(seen.spot) else { return false };
         match leader.work {
             Work::Led(group) => match self.groups.get_mut(group) {

@@ -256,11 +256,12 @@ impl Session {
         self.next
     }
 
-    /// Whether a read at this spot of a pipe stands no earlier than anything that this client has under way there.
+    /// Whether a read at this spot of a pipe stands no earlier than anything that this client has under way there, but for
+    /// the one that was just admitted.
     pub(crate) fn may_join(&self, pipe: PipeId, spot: Spot) -> bool {
         let (latest, bytes, seq) = self.latest;
-        let follows = seq == self.next.wrapping_sub(1) && latest == pipe && bytes <= spot.bytes;
-        self.under_way() == 0 || follows
+        let follows = seq == self.next.wrapping_sub(2) && latest == pipe && bytes <= spot.bytes;
+        self.under_way() == 1 || follows
     }
 
     /// The request that was admitted last stands here. All before it that are under way on this pipe stand before it.
