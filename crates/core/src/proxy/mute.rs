@@ -28,12 +28,15 @@ impl Mute {
 
     /// The request `seq` asked for this.
     pub(crate) fn ask(&mut self, seq: u32, reply: Reply) {
-        let open = self.runs.back_mut().filter(|(_, to)| to.is_none());
-        match (reply, open) {
-            (Reply::On, Some((_, to))) => *to = Some(seq),
-            (Reply::Off, None) => self.runs.push_back((seq, None)),
-            (Reply::Skip, None) => self.runs.push_back((seq, Some(seq.wrapping_add(2)))),
-            (Reply::On, None) | (Reply::Off | Reply::Skip, Some(_)) => {}
+        let is_off = self.runs.back().is_some_and(|(_, to)| to.is_none());
+        match (reply, self.runs.back_mut()) {
+            // ON is heard itself, right behind SKIP too.
+            (Reply::On, Some((_, to))) if to.is_none_or(|to| to.wrapping_sub(seq) as i32 > 0) => {
+                *to = Some(seq)
+            }
+            (Reply::Off, _) if !is_off => self.runs.push_back((seq, None)),
+            (Reply::Skip, _) if !is_off => self.runs.push_back((seq, Some(seq.wrapping_add(2)))),
+            (Reply::On | Reply::Off | Reply::Skip, Some(_) | None) => {}
         }
     }
 
@@ -83,5 +86,13 @@ mod tests {
         assert!(!mute.is_empty() && mute.covers(seq(5)) && !mute.covers(seq(6)));
         mute.forget(seq(6));
         assert!(mute.is_empty());
+    }
+
+    #[test]
+    fn on_behind_skip_is_heard() {
+        let mut mute = Mute::default();
+        mute.ask(7, Reply::Skip);
+        mute.ask(8, Reply::On);
+        assert!(mute.covers(7) && !mute.covers(8) && !mute.covers(9));
     }
 }
