@@ -94,7 +94,8 @@ fn the_nodes_rules_hold_for_users_and_for_what_the_gateway_answers_itself() {
         assert!(list.contains(&format!(" user={name} ")), "{name} in {list}");
     }
     let log = admin.ask(&["ACL", "LOG", "1"]);
-    assert!(log.starts_with(b"*1\r\n*14\r\n"), "{}", shown(&log));
+    let fields: [&[u8]; 2] = [b"*1\r\n*14\r\n", b"*1\r\n*20\r\n"]; // of older and newer servers
+    assert!(fields.iter().any(|fields| log.starts_with(fields)), "{}", shown(&log));
 }
 
 #[test]
@@ -177,10 +178,14 @@ fn the_gateways_own_answers_are_the_servers_in_both_protocols() {
     let one = Node::start(&[]);
     assert_eq!(one.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]), "+OK\r\n");
     wait_until("the one node serves", || one.ask(&["GET", "a"]) == "$-1\r\n");
+    let newer = !one.info(&["INFO", "server"], "redis_version").starts_with("7.0.");
     for proto in ["2", "3"] {
         let mut here = Raw::connect(gateway.listen());
         let mut there = Raw::connect(one.addr);
         for words in script(proto) {
+            if newer && REWORDED.contains(&words.join(" ").as_str()) {
+                continue;
+            }
             let (mine, own) = (here.ask(&words), there.ask(&words));
             assert_eq!(form(&words, &mine), form(&words, &own), "RESP{proto}: {words:?}");
         }
@@ -209,6 +214,9 @@ fn script(proto: &'static str) -> Vec<Vec<&'static str>> {
         .collect()
 }
 
+/// What newer servers say in other words, or take where Redis 7.0 does not: the gateway goes by 7.0.
+const REWORDED: [&str; 3] = ["CLIENT LIST ID x", "CLIENT PAUSE 1 ALL x", "CLIENT KILL ID x"];
+
 /// A reply without what differs from server to server: numbers, addresses, times.
 fn form(words: &[&str], reply: &[u8]) -> String {
     let text = String::from_utf8_lossy(reply).into_owned();
@@ -217,14 +225,18 @@ fn form(words: &[&str], reply: &[u8]) -> String {
         || words == ["CLIENT", "ID"];
     let in_any_order = matches!(words, ["ACL", "GETUSER" | "CAT" | "LIST", ..]);
     if by_name {
-        // The server's fields in the server's order; newer servers have more at the end.
+        // The fields of Redis 7.0 in its order; newer servers have more.
         let kind = text.chars().next().unwrap_or_default();
         let line = text.lines().find(|line| line.contains("id=")).unwrap_or_default();
         let line = line.split_once("id=").map_or(line, |(_, rest)| rest);
         let names: Vec<&str> = line.split(' ').filter_map(|field| Some(field.split_once('=')?.0)).collect();
-        let names: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("lib-")).collect();
+        let more = ["capa", "watch", "lib-", "tot-net-", "tot-cmds"];
+        let known = |name: &&str| !more.iter().any(|more| name.starts_with(more));
+        let names: Vec<&str> = names.into_iter().filter(known).collect();
         format!("{kind} {} {}", line.is_empty(), names.join(" "))
     } else if digits && !text.starts_with('-') {
+        // Valkey has a module of its own; MODULE LIST tells it.
+        let text = text.split("modules").next().unwrap_or_default();
         let mut out = String::new();
         for symbol in text.chars() {
             match symbol {

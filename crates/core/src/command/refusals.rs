@@ -7,6 +7,14 @@ pub(super) const DEBUG: &str = "this DEBUG subcommand is not available through t
 pub(super) const TOPOLOGY: &str = "the topology is not changed through the gateway: evenkeel forms, heals and scales the cluster \
                         itself (see `evenkeel status`); to send this to one node use EVENKEEL NODE <node> <command …> \
                         (EVENKEEL NODES lists them)";
+pub(super) const FAILOVER: &str = "a failover is not made through the gateway: `evenkeel failover <node|shard>` makes one that no client notices; \
+                        to send this to one node use EVENKEEL NODE <node> <command …> (EVENKEEL NODES lists them)";
+pub(super) const SLOTS: &str = "slots are not moved through the gateway: `redis-cli --cluster reshard <node>` moves them at the nodes, and the \
+                     gateway follows without an error; to send this to one node use EVENKEEL NODE <node> <command …> \
+                     (EVENKEEL NODES lists them)";
+pub(super) const MIGRATE: &str = "MIGRATE is not available through the gateway: copy keys with DUMP and RESTORE, and move slots with \
+                       `redis-cli --cluster reshard <node>` (`evenkeel status` lists the nodes)";
+pub(super) const RESTORE: &str = "RESTORE-ASKING is for nodes that move a slot: use RESTORE";
 pub(super) const ASKING: &str =
     "ASKING is not needed here: the gateway follows redirections itself, send the command alone";
 pub(super) const REPLICATION: &str = "the gateway is not a primary to replicate from: connect to a node itself (`evenkeel \
@@ -17,5 +25,4 @@ pub(super) const SCRIPT_DEBUG: &str = "SCRIPT DEBUG is not available through the
                             own with `redis-cli --ldb`";
 pub(super) const IMPORT: &str = "CLIENT IMPORT-SOURCE is not available through the gateway, whose clients share connections: import into a node \
                       itself (`evenkeel status` lists them)";
-pub(super) const MOVE: &str = "MOVE is not allowed in cluster mode";
 pub(super) const SWAPDB: &str = "SWAPDB is not allowed in cluster mode";

@@ -1,6 +1,6 @@
 //! The command table: one row a command and subcommand, nothing but data.
 //!
-//! It holds every command of Redis 7.0 and the ones that Redis 7.2 to 8.4 and Valkey 8 to 9 added. A container's
+//! It holds every command of Redis 7.0 and the ones that Redis 7.2 to 8.4 and Valkey 8 to 9.1 added. A container's
 //! row (`client`) is followed by the rows of its subcommands (`client|getname`), which `lookup` relies on. To add a
 //! command, add its row; `tests/command_table.rs` holds the table against a real server's `COMMAND`.
 
@@ -11,7 +11,8 @@ use super::Treat::{
     SlotNumber, Subscribe, Unsubscribe,
 };
 use super::refusals::{
-    ASKING, DEBUG, IMPORT, MODULES, MOVE, REPLICATION, SCRIPT_DEBUG, SHUTDOWN, SWAPDB, TOPOLOGY,
+    ASKING, DEBUG, FAILOVER, IMPORT, MIGRATE, MODULES, REPLICATION, RESTORE, SCRIPT_DEBUG, SHUTDOWN, SLOTS,
+    SWAPDB, TOPOLOGY,
 };
 use super::{Access, Command, CommandId, CountRule, Dest, Feed, Fold, Keys, Local, Split, Timeout, Treat};
 
@@ -76,8 +77,8 @@ const ROWS: &[Command] = &[
     row("expireat", -3, ONE, Write, Slot),
     row("expiretime", 2, ONE, Read, Slot),
     row("keys", 2, NONE, Read, Every(Primaries, Fold::Concat)),
-    row("migrate", -6, range(3, 3, 1), Write, Refused(TOPOLOGY)),
-    row("move", 3, ONE, Write, Refused(MOVE)),
+    row("migrate", -6, range(3, 3, 1), Write, Refused(MIGRATE)),
+    row("move", 3, ONE, Write, Slot), // a node has one database, and says so
     row("object", -2, NONE, Admin, Later),
     row("object|encoding", 3, SECOND, Read, Slot),
     row("object|freq", 3, SECOND, Read, Slot),
@@ -93,7 +94,7 @@ const ROWS: &[Command] = &[
     row("rename", 3, TWO, Write, Slot),
     row("renamenx", 3, TWO, Write, Slot),
     row("restore", -4, ONE, Write, Slot),
-    row("restore-asking", -4, ONE, Write, Refused(TOPOLOGY)),
+    row("restore-asking", -4, ONE, Write, Refused(RESTORE)),
     // its cursor holds a hash tag of the slot where the walk goes on, so it is routed as a key is
     row("clusterscan", -2, ONE, Read, Slot),
     row("scan", -2, NONE, Read, Scan),
@@ -414,7 +415,7 @@ const ROWS: &[Command] = &[
     row("debug|stringmatch-len", -3, NONE, Admin, AnyPrimary),
     row("debug|ziplist", -3, SECOND, Read, Slot),
     row("evenkeel", -1, NONE, Admin, Here(Local::Evenkeel)),
-    row("failover", -1, NONE, Admin, Refused(TOPOLOGY)),
+    row("failover", -1, NONE, Admin, Refused(FAILOVER)),
     row("flushall", -1, NONE, Write, Every(Primaries, Fold::AllOk)),
     row("flushdb", -1, NONE, Write, Every(Primaries, Fold::AllOk)),
     row("info", -1, NONE, Admin, Every(Primaries, Fold::Info)),
@@ -464,13 +465,13 @@ const ROWS: &[Command] = &[
     row("cluster|addslots", -3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|addslotsrange", -4, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|bumpepoch", 2, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|cancelslotmigrations", 2, NONE, Admin, Refused(TOPOLOGY)),
+    row("cluster|cancelslotmigrations", 2, NONE, Admin, Refused(SLOTS)),
     row("cluster|count-failure-reports", 3, NONE, Admin, Here(Local::ClusterFailureReports)),
     row("cluster|countkeysinslot", 3, NONE, Admin, SlotNumber),
     row("cluster|delslots", -3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|delslotsrange", -4, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|failover", -2, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|flushslot", -3, NONE, Write, Refused(TOPOLOGY)),
+    row("cluster|failover", -2, NONE, Admin, Refused(FAILOVER)),
+    row("cluster|flushslot", -3, NONE, Write, SlotNumber),
     row("cluster|flushslots", 2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|forget", 3, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|getkeysinslot", 4, NONE, Admin, SlotNumber),
@@ -480,8 +481,8 @@ const ROWS: &[Command] = &[
     row("cluster|keyslot", 3, NONE, Admin, Here(Local::ClusterKeyslot)),
     row("cluster|links", 2, NONE, Admin, Here(Local::ClusterLinks)),
     row("cluster|meet", -4, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|migrateslots", -4, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|migration", -4, NONE, Admin, Refused(TOPOLOGY)),
+    row("cluster|migrateslots", -4, NONE, Admin, Refused(SLOTS)),
+    row("cluster|migration", -4, NONE, Admin, Refused(SLOTS)),
     row("cluster|myid", 2, NONE, Admin, Here(Local::ClusterMyid)),
     row("cluster|myshardid", 2, NONE, Admin, Here(Local::ClusterMyid)),
     row("cluster|nodes", 2, NONE, Admin, Here(Local::ClusterNodes)),
@@ -490,12 +491,12 @@ const ROWS: &[Command] = &[
     row("cluster|reset", -2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|saveconfig", 2, NONE, Admin, Refused(TOPOLOGY)),
     row("cluster|set-config-epoch", 3, NONE, Admin, Refused(TOPOLOGY)),
-    row("cluster|setslot", -4, NONE, Admin, Refused(TOPOLOGY)),
+    row("cluster|setslot", -4, NONE, Admin, Refused(SLOTS)),
     row("cluster|shards", 2, NONE, Admin, Here(Local::ClusterShards)),
     row("cluster|slaves", 3, NONE, Admin, Here(Local::ClusterReplicas)),
     row("cluster|slot-stats", -4, NONE, Admin, Every(Primaries, Fold::Concat)),
     row("cluster|slots", 2, NONE, Admin, Here(Local::ClusterSlots)),
-    row("cluster|syncslots", -3, NONE, Admin, Refused(TOPOLOGY)),
+    row("cluster|syncslots", -3, NONE, Admin, Refused(SLOTS)),
 ];
 
 const fn row(name: &'static str, arity: i16, keys: Keys, access: Access, treat: Treat) -> Command {

@@ -1,15 +1,18 @@
 //! Scripts that run for long: a node that runs one answers nothing else, and what stands behind it on the same connection
 //! is not even read.
 //!
+//! Nor does it send what it had answered just before: the script need not be the first that waits for a reply.
 //! So the others get a new connection, on which the node answers what it answers while it is busy (`BUSY`, and
 //! whatever it does all the same). The script's own connection ends when its replies are in.
 
-use super::pipe::{Purpose, Work};
+use super::pipe::{Purpose, Ticket, Work};
 use super::{PipeId, Proxy};
 
 /// How long a script may hold up a shared connection, and the node be silent, before others get a new one
 /// (microseconds).
 const LONG: u64 = 50_000;
+/// How many requests without a reply are looked at for a script.
+const AHEAD: usize = 64;
 /// Commands that run scripts.
 const SCRIPTS: [&[u8]; 6] = [b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO", b"FCALL", b"FCALL_RO"];
 
@@ -17,11 +20,8 @@ impl Proxy {
     /// Gives those a new connection who wait behind a script.
     pub(super) fn relieve_scripts(&mut self) {
         let shared = self.trunks.iter().flat_map(|(_, trunk)| trunk.pipes.iter().copied().flatten());
-        let stuck: Vec<PipeId> = shared.filter(|id| self.runs_script(*id)).collect();
-        for id in stuck {
-            let Some(ticket) = self.pipes.get(id).and_then(|pipe| pipe.tickets.front().copied()) else {
-                continue;
-            };
+        let stuck: Vec<(PipeId, Ticket)> = shared.filter_map(|id| Some((id, self.script_of(id)?))).collect();
+        for (id, ticket) in stuck {
             self.scripts.push((id, ticket.slot));
             self.replace_shared(id, ticket.session);
         }
@@ -34,13 +34,17 @@ impl Proxy {
         self.scripts.first().map(|(_, slot)| *slot)
     }
 
-    fn runs_script(&self, id: PipeId) -> bool {
-        let Some(pipe) = self.pipes.get(id).filter(|pipe| pipe.purpose == Purpose::Shared) else {
-            return false;
-        };
-        let Some(ticket) = pipe.tickets.front() else { return false };
-        let silent = self.now.steady.saturating_sub(pipe.heard.max(ticket.born)) > LONG;
-        silent && matches!(ticket.work, Work::Whole) && is_script(pipe.out.front(ticket.len as usize))
+    /// The script that holds up a shared connection, if one does.
+    fn script_of(&self, id: PipeId) -> Option<Ticket> {
+        let pipe = self.pipes.get(id).filter(|pipe| pipe.purpose == Purpose::Shared)?;
+        let silent = self.now.steady.saturating_sub(pipe.heard.max(pipe.tickets.front()?.born)) > LONG;
+        if !silent {
+            return None;
+        }
+        let frames = pipe.out.frames(pipe.tickets.iter().map(|ticket| ticket.len as usize));
+        let mut asked = pipe.tickets.iter().zip(frames).take(AHEAD);
+        let script = asked.find(|(ticket, frame)| matches!(ticket.work, Work::Whole) && is_script(frame));
+        script.map(|(ticket, _)| *ticket)
     }
 }
 

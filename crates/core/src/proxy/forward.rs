@@ -45,6 +45,11 @@ pub(super) fn resend(access: Access) -> Resend {
     }
 }
 
+/// Where a script runs that has no keys: always with the same primary, so that EVALSHA finds what EVAL brought. The last
+/// slot's, where the keys of many examples lie (`foo`, `key`, `x`) when three primaries share the slots evenly: a script
+/// that names one in its text finds it.
+pub(super) const ANYWHERE: u16 = crate::topology::SLOTS - 1;
+
 impl Proxy {
     /// Routes by the keys of a request.
     #[inline]
@@ -57,10 +62,9 @@ impl Proxy {
     ) -> Admit {
         let Ok(mut found) = keys(command, args) else {
             // The call makes no sense to us: any node says in the server's own words why, or where its keys are.
-            return self.forward(id, 0, frame, command);
+            return self.forward(id, ANYWHERE, frame, command);
         };
-        // A script without keys runs anywhere; slot 0's primary, so that it is always the same one.
-        let target = found.next().map_or(0, |at| slot(args.get(at)));
+        let target = found.next().map_or(ANYWHERE, |at| slot(args.get(at)));
         if found.any(|at| slot(args.get(at)) != target) {
             return self.refuse(id, &ErrorReply::CrossSlot);
         }

@@ -313,6 +313,8 @@ pub struct Proxy {
     scratch: Vec<u8>,
     /// Version that the nodes say they are.
     version: String,
+    /// What the nodes call themselves: `redis` or `valkey`.
+    server: String,
     dice: u64,
     draining: bool,
     /// When a drain began, in microseconds; 0: there is none.
@@ -375,6 +377,7 @@ impl Proxy {
             spans: Vec::new(),
             scratch: Vec::new(),
             version: "7.0.0".to_owned(),
+            server: "redis".to_owned(),
             dice: seed | 1,
             draining: false,
             drained: 0,

@@ -167,6 +167,11 @@ impl Proxy {
         {
             self.version = version;
         }
+        if let Some(server) = hello.server
+            && server != self.server
+        {
+            self.server = server;
+        }
         if let Some(pipe) = self.pipes.get_mut(id) {
             pipe.number = hello.number;
             self.waits.opening -= usize::from(std::mem::take(&mut pipe.opening));
@@ -355,6 +360,7 @@ fn greeting(proto: Proto, login: Option<&Login>, node_password: Option<&str>) ->
 /// What a node says of itself and of the connection.
 #[derive(Default)]
 struct Hello {
+    server: Option<String>,
     version: Option<String>,
     number: Option<u64>,
 }
@@ -366,13 +372,16 @@ impl Hello {
         let Some(mut elements) = Elements::of(reply) else { return hello };
         while let (Some(key), Some(value)) = (elements.next(), elements.next()) {
             match text(key) {
-                Some(b"version") => {
-                    hello.version = text(value).and_then(|text| String::from_utf8(text.to_vec()).ok());
-                }
+                Some(b"server") => hello.server = owned(value),
+                Some(b"version") => hello.version = owned(value),
                 Some(b"id") => hello.number = integer(value).and_then(|number| u64::try_from(number).ok()),
                 Some(_) | None => {}
             }
         }
         hello
     }
+}
+
+fn owned(value: &[u8]) -> Option<String> {
+    text(value).and_then(|text| String::from_utf8(text.to_vec()).ok())
 }

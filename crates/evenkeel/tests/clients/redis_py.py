@@ -235,8 +235,11 @@ def transactions(r):
 
 
 def client_side_caching(r):
-    # the library asks for a server 7.4; what it needs of it is there since 6
+    # the library asks for a Redis 7.4; what it needs of it is there since 6, and in Valkey
     redis.connection.CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
+    hello = r.execute_command("HELLO")
+    hello = hello if isinstance(hello, dict) else dict(zip(hello[::2], hello[1::2]))
+    redis.connection.CacheProxyConnection.DEFAULT_SERVER_NAME = hello[b"server"].decode()
     caching = redis.Redis(host=HOST, port=PORT, protocol=3, cache_config=redis.cache.CacheConfig(), socket_timeout=10)
     keys = [f"cached:{i}" for i in range(100)]
 

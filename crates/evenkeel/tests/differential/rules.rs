@@ -97,7 +97,7 @@ pub(crate) struct Words {
     pub(crate) why: &'static str,
 }
 
-pub(crate) const WORDS: [Words; 5] = [
+pub(crate) const WORDS: [Words; 6] = [
     Words {
         command: "select",
         expected: "ERR value is out of range",
@@ -116,6 +116,12 @@ pub(crate) const WORDS: [Words; 5] = [
         expected: "ERR SELECT is not allowed in cluster mode",
         got: "ERR DB index is out of range",
         why: "there is one database, and the text is that of a server with one database, which more clients know",
+    },
+    Words {
+        command: "client setname",
+        expected: "OK",
+        got: "ERR Client names cannot contain",
+        why: "Valkey looks at a name up to its first zero byte only",
     },
     Words {
         command: "debug",

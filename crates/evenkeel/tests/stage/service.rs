@@ -61,6 +61,7 @@ pub fn wait_until_served(addr: SocketAddr) {
     wait_until("the gateway serves every node", || {
         let mut client = Raw::connect(addr);
         ["a", "b", "c", "foo", "bar", "42"].iter().all(|key| client.ask(&["EXISTS", key]).starts_with(b":"))
+            && (0..8).all(|_| Raw::connect(addr).ask(&["DBSIZE"]).starts_with(b":")) // whichever worker it meets
     });
 }
 

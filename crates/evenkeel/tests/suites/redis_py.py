@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 
-LONGEST = 600
+LONGEST = 2400
 COMMON = """
     test_commands test_pipeline test_scripting test_lock test_pubsub test_function test_monitor test_encoding
     test_connection_pool test_client test_hash test_data_structure test_keyspace_notifications test_multiprocessing
@@ -30,6 +30,9 @@ def run(source, address, mode, protocol, file):
     command += ["--redis-cluster-nodes", "1", "--protocol", protocol, "--timeout", "60"]
     if mode == "plain":
         command += ["-p", "plain"]
+    else:
+        # with the cluster client it sets a password and fails to take it away: no test could log in after it
+        command += ["--deselect", f"tests/{file}.py::TestRedisCommands::test_auth"]
     here = os.path.dirname(os.path.abspath(__file__))
     with subprocess.Popen(
         command + [f"tests/{file}.py"], cwd=source, env={**os.environ, "PYTHONPATH": here, "COLUMNS": "300"},

@@ -14,7 +14,7 @@ import sys
 import os
 
 # A unit that says nothing for so long hangs.
-LONGEST = 400
+LONGEST = 900
 TAGS = ["-needs:repl", "-needs:debug", "-external:skip", "-needs:save"]
 
 
@@ -25,6 +25,8 @@ def units(source):
 
 def run(source, host, port, unit):
     command = ["./runtest", "--host", host, "--port", port, "--cluster-mode", "--singledb", "--single", unit]
+    # ports of its own for its processes, so that two runs do not meet
+    command += ["--baseport", str(20000 + int(port) * 40 % 12000)]
     command += ["--tags", " ".join(TAGS), "--timeout", "120", "--durable", "--dump-logs"]
     with subprocess.Popen(
         command, cwd=source, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

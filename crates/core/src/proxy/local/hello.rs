@@ -132,11 +132,11 @@ impl Proxy {
             let trunk = self.trunk_for(id, proto, login.as_ref());
             self.join_trunk(id, trunk);
         }
-        let version = self.version.clone();
+        let (server, version) = (self.server.clone(), self.version.clone());
         self.reply_with(id, |out| {
             out.map(7);
             out.bulk(b"server");
-            out.bulk(b"redis");
+            out.bulk(server.as_bytes());
             out.bulk(b"version");
             out.bulk(version.as_bytes());
             out.bulk(b"proto");

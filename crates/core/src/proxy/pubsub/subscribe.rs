@@ -231,6 +231,9 @@ impl Proxy {
             topic.members.push(id);
             session.make_subscriptions().held[topic.feed.index()].insert(topic_id.as_u64(), place);
         }
+        if let Some(extra) = session.extra.as_mut().filter(|extra| !extra.mute.is_empty()) {
+            extra.mute.except(pending.seq);
+        }
         session.shed_extra();
         self.deliver(id, pending.seq, Timed::here(Class::Other, pending.born), &pending.reply, End::Yes);
     }

@@ -55,6 +55,19 @@ fn a_subscriber_hears_messages_once_the_node_has_confirmed() {
 }
 
 #[test]
+fn a_client_that_wants_no_replies_hears_that_it_is_subscribed() {
+    play(
+        "1 says CLIENT REPLY OFF
+         1 says PSUBSCRIBE x*
+         a2 hears psubscribe x*
+         a2 says >psubscribe x* :1
+         1 hears <psubscribe x* :1
+         a2 says >pmessage x* xy hello
+         1 hears <pmessage x* xy hello",
+    );
+}
+
+#[test]
 fn many_clients_share_one_subscription() {
     play(
         "1 says SUBSCRIBE x

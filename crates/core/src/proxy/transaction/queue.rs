@@ -1,7 +1,7 @@
 //! The commands between MULTI and EXEC: where each has to be carried out, and the bytes for the node.
 
 use super::super::buffer::Pool;
-use super::super::forward::resend;
+use super::super::forward::{ANYWHERE, resend};
 use super::super::pipe::{Resend, Work};
 use super::block::{Block, Goal};
 use super::rehearse::Rehearsal;
@@ -86,7 +86,7 @@ impl Queue {
 
     /// The slot that decides which node executes it: that of its keys, and always the same where it has none.
     pub(super) fn slot(&self) -> u16 {
-        self.slot.unwrap_or(0)
+        self.slot.unwrap_or(ANYWHERE)
     }
 
     pub(super) fn resend(&self) -> Resend {
