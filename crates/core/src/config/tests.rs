@@ -102,10 +102,6 @@ fn a_refusal_names_file_line_key_value_and_expectation() {
             "gateway.tls.cert is not set, expected the path of a file",
         ),
         (
-            "cluster.replicas = 0\ngateway.tls = { listen = \"[::]:1\", cert = \"a\", key = \"b\", durability = \"replicated\" }",
-            "gateway.tls.durability is \"replicated\", expected \"async\", as cluster.replicas is 0",
-        ),
-        (
             "[gateway]\ntls = { listen = \"[::]:7010\", cert = \"a\", key = \"b\" }",
             "gateway.tls.listen is \"[::]:7010\", expected another port than those of gateway.listen",
         ),
@@ -126,6 +122,14 @@ fn a_refusal_names_file_line_key_value_and_expectation() {
         assert!(error.starts_with("evenkeel.toml:2: "), "{error}");
         assert!(error.contains(expected), "{error}\n  wanted {expected}");
     }
+}
+
+#[test]
+fn nothing_is_confirmed_without_replicas() {
+    let tls = "tls = { listen = \"[::]:1\", cert = \"a\", key = \"b\", durability = \"replicated\" }";
+    let error = refused(&format!("cluster.replicas = 0\ngateway.{tls}"));
+    let expected = "gateway.tls.durability is \"replicated\", expected \"async\", as cluster.replicas is 0";
+    assert!(error.starts_with("evenkeel.toml:2: ") && error.contains(expected), "{error}");
 }
 
 #[test]

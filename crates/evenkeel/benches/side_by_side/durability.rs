@@ -9,6 +9,9 @@ use crate::process::{count_cores, stay_on_last_core};
 use crate::record::Sample;
 use crate::stage::{GATEWAY, Stage};
 use crate::strain::{median, shown};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 const REPLICATED: &str = "replicated";
 
@@ -26,6 +29,7 @@ const SET: Load = Load {
 pub(crate) fn durability(options: &Options) {
     stay_on_last_core();
     let stage = Stage::set(&[replicated()]);
+    wait_until_confirmed(stage.target(REPLICATED).port());
     let mut loads = vec![SET, Load { name: "SET 64 B, 50 connections", pipeline: 1, ..SET }];
     if count_cores() > 1 {
         loads.push(Load {
@@ -62,6 +66,27 @@ pub(crate) fn durability(options: &Options) {
             pair(|sample| sample.proxy_us + sample.servers_us + sample.client_us, 2),
             pair(|sample| sample.proxy_us, 2),
             pair(|sample| sample.p99_ms, 1),
+        );
+    }
+}
+
+/// Replicas that have just met their primaries confirm nothing yet.
+fn wait_until_confirmed(port: u16) {
+    for key in ["a", "b", "c", "foo", "bar", "42"] {
+        let mut tries = 0..60;
+        let confirmed = || {
+            let mut client = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            let mut reply = [0; 1];
+            let asked = client.write_all(format!("SET {key} 1\r\n").as_bytes());
+            asked.and_then(|()| client.read_exact(&mut reply)).expect("a reply");
+            reply == *b"+"
+        };
+        assert!(
+            tries.any(|_| confirmed() || {
+                std::thread::sleep(Duration::from_millis(500));
+                false
+            }),
+            "no replica confirms writes"
         );
     }
 }
