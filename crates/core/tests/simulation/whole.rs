@@ -37,8 +37,9 @@ struct World {
 }
 
 pub(crate) fn play(seed: u64, trace: &Trace) -> Tally {
-    let durability = if seed % 3 == 0 { Durability::Async } else { Durability::Replicated };
-    let faults = if durability == Durability::Async && seed % 2 == 0 { Faults::Many } else { Faults::Single };
+    let durability = if seed.is_multiple_of(3) { Durability::Async } else { Durability::Replicated };
+    let faults =
+        if durability == Durability::Async && seed.is_multiple_of(2) { Faults::Many } else { Faults::Single };
     let persistence = if seed % 4 < 2 { Persistence::None } else { Persistence::Aof };
     let shape = if seed % 5 == 4 { (3, 2) } else { (3, 1) };
     let hold = if seed % 7 == 6 { Hold::Short } else { Hold::Long };
