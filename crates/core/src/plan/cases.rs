@@ -431,3 +431,21 @@ fn a_takeover_of_which_only_the_old_primary_has_heard_counts() {
     moment.facts(0).view[3].epoch = 0;
     assert!(moment.steps().contains(&start(3)));
 }
+
+#[test]
+fn unreadable_data_is_set_aside_where_its_primary_copies_a_successor_that_has_it_all() {
+    // d's data cannot be read, and a, whose replica it was, has been replaced by e
+    let mut moment = Moment::calm().dead(3, Disk::Unreadable);
+    moment.facts(0).duty = Duty::Replica { of: id(4), link: Link::Up };
+    moment.facts(4).duty = Duty::Primary;
+    for viewer in [0, 1, 2, 4, 5] {
+        for peer in &mut moment.facts(viewer).view {
+            if peer.id == id(0) {
+                (peer.role, peer.slots) = (PeerRole::Replica(id(4)), Slots::none());
+            } else if peer.id == id(4) {
+                (peer.role, peer.slots, peer.epoch) = (PeerRole::Primary, Slots::share(0, 3), 9);
+            }
+        }
+    }
+    assert_eq!(moment.steps()[0], Step::SetAside { node: name(3) });
+}

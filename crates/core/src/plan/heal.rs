@@ -72,6 +72,8 @@ enum Holds {
     OldData,
     /// What its own disk held when it was started.
     FromDisk,
+    /// It was the primary until then, and has not been in sync with its successor since, for all that is known.
+    HandedOver,
     AllSent,
 }
 
@@ -90,7 +92,9 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
     let hidden = hidden_copy(picture, id, kept);
     let newer = newer_copy(picture, seen);
     match (best, hidden) {
-        (Some((Holds::AllSent, _, replica, facts)), _) => promote(picture, plan, lost, replica, facts),
+        (Some((Holds::AllSent | Holds::HandedOver, _, replica, facts)), _) => {
+            promote(picture, plan, lost, replica, facts);
+        }
         (Some((Holds::FromDisk | Holds::OldData, _, replica, facts)), _) if newer == Some(replica) => {
             promote(picture, plan, lost, replica, facts);
         }
@@ -216,15 +220,6 @@ fn holds(picture: &Picture<'_>, dead: &Seen, wanted: &Wanted, replica: &Facts) -
         (Link::Up, _) => Holds::AllSent,
         (Link::Never, _) if replica.keys == 0 => Holds::Nothing,
         (Link::Never, _) => Holds::FromDisk,
-        // a primary that yielded and was never in sync with its successor lacks what that one wrote, and counts on from
-        // writes of its own that nobody else has
-        (Link::Down { since_s }, _) if yielded.is_some_and(|at| down_ever_since(since_s, at)) => {
-            if empty {
-                Holds::Nothing
-            } else {
-                Holds::OldData
-            }
-        }
         (Link::Down { since_s }, Process::Exited { at, .. })
             if since_s.saturating_mul(1_000) > picture.now.saturating_sub(*at) + 2_000 =>
         {
@@ -233,6 +228,10 @@ fn holds(picture: &Picture<'_>, dead: &Seen, wanted: &Wanted, replica: &Facts) -
             } else {
                 Holds::OldData
             }
+        }
+        // what the successor has written since is missing, and its place may count writes that nobody else has
+        (Link::Down { since_s }, _) if !empty && yielded.is_some_and(|at| down_ever_since(since_s, at)) => {
+            Holds::HandedOver
         }
         (Link::Down { .. }, Process::Exited { .. }) => Holds::AllSent,
         // nobody knows when it died: the link may well have been up until then
@@ -334,7 +333,11 @@ pub(super) fn court(picture: &Picture<'_>, replica: &NodeId, facts: &Facts) -> C
 
 /// It owns nothing: it may come back as it is, or, where its data cannot be read, without.
 fn rejoin(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen) {
-    let source = picture.owners().find(|(_, facts)| picture.believed_replica(wanted.addr, &facts.id));
+    let copied = |id: &NodeId| picture.believed_replica(wanted.addr, id);
+    // its primary, or where that was replaced meanwhile the one that it copies itself now
+    let source = picture.owners().find(|(_, facts)| {
+        copied(&facts.id) || picture.replicas_of(&facts.id).any(|(_, former)| copied(&former.id))
+    });
     match (seen.disk, source) {
         (Disk::Unreadable, Some((primary, _))) => plan.step(
             Step::SetAside { node: wanted.name.clone() },

@@ -18,6 +18,7 @@ pub fn adopt(current: &Topology, views: &[View]) -> Option<Topology> {
         let old = current.owner(slot as u16).map(|index| current.node(index));
         *owner = match (old, claims.best[slot]) {
             (None, claim) => claim.map(|claim| claim.id),
+            (Some(old), Some(claim)) if claim.id == old.id => Some(&old.id), // as nearly always
             (Some(old), Some(claim)) if claim.epoch > old.epoch => Some(claim.id),
             (Some(old), claim) if majority && claims.gave_up(&old.id, slot as u16) => {
                 claim.map(|claim| claim.id)
@@ -112,9 +113,19 @@ fn build(current: &Topology, claims: &Claims<'_>, owners: &[Option<&str>]) -> To
     nodes.truncate(usize::from(u16::MAX) - 1);
     let index: HashMap<String, u16> =
         nodes.iter().enumerate().map(|(at, node)| (node.id.clone(), at as u16)).collect();
-    Topology::new(nodes, |slot| {
-        owners[usize::from(slot)].and_then(|id| index.get(id)).map(|at| NodeIndex(*at))
-    })
+    // Slots beside each other mostly have the same owner, which need not be looked up again.
+    let mut last = ("", None);
+    let places: Vec<Option<NodeIndex>> = owners
+        .iter()
+        .map(|owner| {
+            let id = (*owner)?;
+            if id != last.0 {
+                last = (id, index.get(id).map(|at| NodeIndex(*at)));
+            }
+            last.1
+        })
+        .collect();
+    Topology::new(nodes, |slot| places[usize::from(slot)])
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ pub(crate) enum Who {
     Node(usize),
     Gateway,
     Control,
-    World,
 }
 
 /// The last events of one world; every part of it has the same one.
@@ -108,7 +107,6 @@ impl fmt::Display for Who {
             Who::Node(at) => write!(out, "n{at:02}"),
             Who::Gateway => out.write_str("gateway"),
             Who::Control => out.write_str("control"),
-            Who::World => out.write_str("world"),
         }
     }
 }

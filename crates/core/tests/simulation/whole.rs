@@ -31,24 +31,31 @@ struct World {
     tick: u64,
     control: u64,
     watch: u64,
+    /// Replicas get something once in so many moments.
+    lag: usize,
     struck: u64,
 }
 
 pub(crate) fn play(seed: u64, trace: &Trace) -> Tally {
-    let durability = if seed % 3 == 0 { Durability::Async } else { Durability::Replicated };
-    let faults = if durability == Durability::Async && seed % 2 == 0 { Faults::Many } else { Faults::Single };
+    let durability = if seed.is_multiple_of(3) { Durability::Async } else { Durability::Replicated };
+    let faults =
+        if durability == Durability::Async && seed.is_multiple_of(2) { Faults::Many } else { Faults::Single };
     let persistence = if seed % 4 < 2 { Persistence::None } else { Persistence::Aof };
     let shape = if seed % 5 == 4 { (3, 2) } else { (3, 1) };
     let hold = if seed % 7 == 6 { Hold::Short } else { Hold::Long };
     let company = if seed % 11 < 5 { 1_000 } else { 0 };
     let mut settings =
         Settings { durability, ordinary: 300, hold: 600_000_000, company, ..Settings::default() };
+    if seed % 2 == 1 {
+        settings.durability_wait = 8_000_000; // so long that the servers elect meanwhile
+    }
     if hold == Hold::Short {
         (settings.hold, settings.hold_bytes) = (60_000, 700);
     }
     let servers = Servers::new(seed, shape, persistence, trace).formed();
-    let front = Front::new(seed, servers, settings, hold, trace);
-    let mut world = World { front, faults, tick: 0, control: 0, watch: 0, struck: 0 };
+    let mut front = Front::new(seed, servers, settings, hold, trace);
+    let lag = front.dice.pick(&[2, 6, 20]);
+    let mut world = World { front, faults, tick: 0, control: 0, watch: 0, lag, struck: 0 };
     world.run();
     world.rest();
     let mut tally = world.check_end();
@@ -59,7 +66,7 @@ pub(crate) fn play(seed: u64, trace: &Trace) -> Tally {
 
 impl World {
     fn run(&mut self) {
-        let calm = 200 + self.front.dice.below(400);
+        let calm = 100 + self.front.dice.below(300);
         for _ in 0..STEPS {
             let most = match self.front.dice.below(40) {
                 0 => 60_000,
@@ -109,7 +116,7 @@ impl World {
             self.watch = now + 1_000;
             self.front.look();
         }
-        if self.front.dice.once_in(3) {
+        if self.front.dice.once_in(self.lag) {
             self.front.nodes.replicate();
         }
     }

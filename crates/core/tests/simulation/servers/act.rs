@@ -24,9 +24,9 @@ impl Servers {
                 self.kill(at);
             }
             Step::Stop { .. } => self.stop(at),
-            Step::Configure { .. } => assert!(false, "nothing differs"),
+            Step::Configure { .. } => panic!("nothing differs"),
             Step::Switch { from, .. } => self.switch(at, self.at(from)),
-            Step::Identify { .. } => assert!(false, "no identity is lost without its data"),
+            Step::Identify { .. } => panic!("no identity is lost without its data"),
             Step::SetAside { .. } => {
                 assert!(!self.up(at), "the data of a running server is moved");
                 let owned: Vec<_> = (0..self.nodes.len()).filter(|other| self.answers(*other)).collect();

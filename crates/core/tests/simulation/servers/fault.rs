@@ -1,6 +1,6 @@
 //! What goes wrong with servers, with control, and between them.
 
-use super::{Known, Servers};
+use super::{Known, Server, Servers};
 use crate::trace::Who;
 use evenkeel_core::config::Persistence;
 use evenkeel_core::plan::{Process, Request, Slots};
@@ -25,7 +25,7 @@ impl Servers {
                 .for_each(|at| self.kill(at)),
             11 => (0..self.nodes.len()).for_each(|at| self.kill(at)),
             12 if self.desired.persistence == Persistence::Aof
-                && self.own(at).of.is_some()
+                && self.is_believed_replica(at)
                 && self.is_quiet() =>
             {
                 self.kill(at);
@@ -55,9 +55,20 @@ impl Servers {
         }
     }
 
+    /// Whether it copies a primary, and others have heard of that.
+    fn is_believed_replica(&self, at: usize) -> bool {
+        let id = self.nodes[at].id;
+        let heard =
+            |other: &Server| other.id != id && other.view.get(&id).is_some_and(|known| known.of.is_some());
+        self.own(at).of.is_some() && self.nodes.iter().any(heard)
+    }
+
     /// One thing goes wrong, of those that cost nothing that a replica has confirmed.
     pub(crate) fn single_fault(&mut self) {
-        let at = self.below(self.nodes.len() as u64) as usize;
+        let mut at = self.below(self.nodes.len() as u64) as usize;
+        if let (false, Some(of), true) = (self.owns(at), self.own(at).of, self.below(2) == 0) {
+            at = self.nodes[at].view.get(&of).map_or(at, |known| known.at);
+        }
         match self.below(14) {
             0..=4 => self.kill(at),
             5 | 6 => self.hang(at),
