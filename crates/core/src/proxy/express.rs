@@ -9,7 +9,6 @@ use super::durable::Piece;
 use super::forward::full;
 use super::pipe::{Resend, Ticket, Work};
 use super::session::{End, Known, MAX_STASH, Session};
-use super::timing::Tally;
 use super::{PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, Keys, Lookup, Treat, arity_ok, lookup};
 use crate::metric::{Metric, bucket};
@@ -62,14 +61,10 @@ impl Proxy {
             let ticket = Ticket {
                 session: id,
                 seq: session.admit(),
-                len: 0,
                 slot,
-                tries: 0,
                 resend: super::forward::resend(command.access),
                 class: command.access.class(),
-                tally: Tally::NOBODY,
-                work: Work::Whole,
-                born: now.steady,
+                ..Ticket::of_nobody(Work::Whole, now.steady)
             };
             if looks && command.access == Access::Read {
                 let joined = hot.put((pipe_id, pipe), session, ticket, &rest[..len], pool);

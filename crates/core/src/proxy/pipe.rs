@@ -165,6 +165,7 @@ impl Ticket {
 
 impl Ticket {
     /// A ticket for something that no client asked for, put on a pipe at `born` (microseconds).
+    #[inline]
     pub(crate) fn of_nobody(work: Work, born: u64) -> Self {
         let session = SessionId::NONE;
         Ticket {
