@@ -11,6 +11,9 @@ use super::{PipeId, Proxy};
 /// How long a script may hold up a shared connection, and the node be silent, before others get a new one
 /// (microseconds).
 const LONG: u64 = 50_000;
+/// What a node says that runs one (`server.c`: createSharedObjects).
+pub(super) const SCRIPT: &str =
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
 /// How many requests without a reply are looked at for a script.
 const AHEAD: usize = 64;
 /// Commands that run scripts.
@@ -32,6 +35,12 @@ impl Proxy {
     /// A slot of a node that has been running a script for long.
     pub(super) fn busy_slot(&self) -> Option<u16> {
         self.scripts.first().map(|(_, slot)| *slot)
+    }
+
+    /// Whether the owner of a slot has been running a script for long.
+    pub(super) fn is_busy(&self, slot: u16) -> bool {
+        let owner = self.topology.owner(slot);
+        self.scripts.iter().any(|(_, other)| self.topology.owner(*other) == owner)
     }
 
     /// The script that holds up a shared connection, if one does.

@@ -32,7 +32,7 @@ impl Mute {
         match (reply, self.runs.back_mut()) {
             // ON is heard itself, right behind SKIP too.
             (Reply::On, Some((_, to))) if to.is_none_or(|to| to.wrapping_sub(seq) as i32 > 0) => {
-                *to = Some(seq)
+                *to = Some(seq);
             }
             (Reply::Off, _) if !is_off => self.runs.push_back((seq, None)),
             (Reply::Skip, _) if !is_off => self.runs.push_back((seq, Some(seq.wrapping_add(2)))),

@@ -93,9 +93,7 @@ fn errors_in_the_servers_words() {
     play("1 says SINTERSTORE foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
     play("1 says EVAL x 2 foo bar\n1 hears -CROSSSLOT Keys in request don't hash to the same slot");
     play("1 says SELECT 1\n1 hears -ERR DB index is out of range");
-    play(
-        "1 says CLIENT CAPA x\n1 hears -ERR evenkeel: 'client|capa' is not supported through the gateway yet",
-    );
+    play("1 says CLIENT CAPA redirect\n1 hears +OK\n1 says CLIENT NO-TOUCH x\n1 hears -ERR syntax error");
     play("1 says *1\\r\\nx\\r\\n\n1 hears -ERR Protocol error: expected '$', got 'x'\n1 closed");
     play("1 says Host: x\n1 closed");
     play("1 says post\n1 closed");

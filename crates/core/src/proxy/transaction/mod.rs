@@ -16,7 +16,7 @@ pub(super) mod watch;
 
 use super::forward::{Admit, full};
 use super::session::Stop;
-use super::{Proxy, SessionId};
+use super::{Proxy, SessionId, busy};
 use crate::command::{Access, Command};
 use crate::metric::{Class, Metric};
 use crate::resp::{Args, ErrorReply};
@@ -153,8 +153,15 @@ impl Proxy {
             return self.refuse(id, &ErrorReply::WithoutMulti("EXEC"));
         };
         let (broken, goal, empty) = (queue.is_broken, queue.goal(), queue.node_commands() == 0);
+        let slot = queue.slot();
         if broken {
-            let admit = self.refuse(id, &ErrorReply::ExecAbort);
+            // A busy server refuses EXEC itself (`server.c`: rejectCommand), whatever was refused before it.
+            let error = if self.is_busy(slot) {
+                ErrorReply::ExecAbortBecause(busy::SCRIPT)
+            } else {
+                ErrorReply::ExecAbort
+            };
+            let admit = self.refuse(id, &error);
             if admit == Admit::Yes {
                 self.end_transaction(id);
             }
