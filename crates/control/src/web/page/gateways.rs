@@ -177,8 +177,8 @@ fn numbers(gateway: &Gateway) -> Markup {
             (number("Given up", &count(of(Metric::HoldExpired)), "", unwanted(of(Metric::HoldExpired))))
             (number("Fate unknown", &count(of(Metric::Uncertain)), "", unwanted(of(Metric::Uncertain))))
             (number("Unreplicated", &count(of(Metric::Unreplicated)), "", unwanted(of(Metric::Unreplicated))))
-            (number("From clients", &bytes(of(Metric::ClientBytesIn)), "", Mood::Neutral))
-            (number("To clients", &bytes(of(Metric::ClientBytesOut)), "", Mood::Neutral))
+            (number("To clients", &bytes(of(Metric::ClientBytesOut)),
+                    &format!("{} from them", bytes(of(Metric::ClientBytesIn))), Mood::Neutral))
         }
     }
 }
