@@ -132,7 +132,7 @@ impl From<Outcome> for ExitCode {
 /// lives longest: what it starts ends with that thread.
 pub fn run(args: &Args, program: &Path) -> Result<Outcome, DrillError> {
     if args.list {
-        return say(&table::list()).map(|()| Outcome::Held);
+        return say(&table::list(args.durability.unwrap_or_default())).map(|()| Outcome::Held);
     }
     let plan = Plan::new(args, program)?;
     if let Where::Running(dir) = &plan.place {

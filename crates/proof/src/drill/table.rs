@@ -9,20 +9,18 @@ use super::report::{DrillReport, Report, Spread};
 use crate::units;
 
 /// Every drill with what it does and promises.
-pub(crate) fn list() -> String {
+pub(crate) fn list(durability: Durability) -> String {
     let mut text = String::new();
     for drill in catalogue::ALL {
         text += &format!("{}: {}\n", drill.name, drill.about);
-        let plain = drill.promises.words(Durability::Async);
-        for promise in &plain {
+        for promise in drill.promises.words(durability) {
             text += &format!("    {promise}\n");
         }
-        let confirmed = drill.promises.words(Durability::Replicated);
-        for promise in confirmed.iter().filter(|promise| !plain.contains(promise)) {
-            text += &format!("    with --durability replicated: {promise}\n");
-        }
     }
-    text
+    text + match durability {
+        Durability::Async => "\nwhat holds with durability replicated: --list --durability replicated\n",
+        Durability::Replicated => "",
+    }
 }
 
 /// The table, and what was broken below it.
