@@ -15,7 +15,7 @@ const CRATES: [(&str, &[&str]); 5] = [
 const ROOMS: [(&str, &[&str]); 7] = [
     ("resp", &[]),
     ("metric", &[]),
-    ("command", &["resp"]),
+    ("command", &["resp", "metric"]),
     ("topology", &["resp"]),
     ("proxy", &["resp", "metric", "command", "topology"]),
     ("config", &[]),
