@@ -341,6 +341,21 @@ fn what_is_held_waits_for_the_fate_of_what_was_sent_behind_it() {
 }
 
 #[test]
+fn what_is_sent_back_waits_for_the_fate_of_what_was_sent_behind_it() {
+    // b gave the slot away and has it again, before it came to the second.
+    let there_and_back = "1 says SET foo 1\n1 says SET foo 2\nb hears SET foo 1\nb hears SET foo 2\n\
+         b says -MOVED 12182 10.0.0.97:7000\na hears SET foo 1\na says -MOVED 12182 10.0.0.98:7000\nwait 30\n";
+    play(&format!(
+        "{there_and_back}b says +OK\n1 hears -UNAVAILABLE slot 12182, node 10.0.0.98:7000 could not serve this for 0.0 s (a later \
+         command of this connection overtook it); nothing was applied, try again\n1 hears +OK"
+    ));
+    play(&format!(
+        "{there_and_back}b says -MOVED 12182 10.0.0.97:7000\nwait 30\nb hears SET foo 1\nb hears SET foo 2\nb says +OK\n\
+         b says :2\n1 hears +OK\n1 hears :2"
+    ));
+}
+
+#[test]
 fn what_was_overtaken_is_not_executed() {
     play(
         "1 says SET foo 1\n1 says SET foo 2\n1 says GET bar\nb hears SET foo 1\nb hears SET foo 2\na hears GET bar\n\
