@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod config;
+pub mod growth;
 pub mod metric;
 pub mod plan;
 pub mod proxy;

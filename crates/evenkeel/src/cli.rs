@@ -171,7 +171,7 @@ pub(crate) struct RunArgs {
     /// gateway: what the replies of writes wait for
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) durability: Option<WritesWaitFor>,
-    /// gateway: worker threads, 0 chooses by the machine's cores
+    /// gateway: worker threads; 0: one, and one more whenever all are full, up to the machine's cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: u16,
 }

@@ -215,7 +215,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Refuses an address that somebody listens on: workers share their port, and must not share it with strangers.
+/// Refuses an address that somebody listens on, before anything is started for it.
 fn free(key: &str, listen: SocketAddr) -> Result<(), String> {
     std::net::TcpListener::bind(listen).map(drop).map_err(|error| taken(key, listen, &error))
 }

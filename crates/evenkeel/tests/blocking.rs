@@ -93,7 +93,7 @@ fn who_waits_is_found_and_freed_on_any_worker() {
     let gateway = gateway(&cluster);
     let addr = gateway.listen();
     let mut other = Raw::connect(addr);
-    // On both workers: the kernel chooses the worker of a connection.
+    // On both workers: a client goes to the one with fewer.
     for (reason, expected) in
         [("TIMEOUT", "*-1\r\n"), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n")].repeat(4)
     {

@@ -1,4 +1,4 @@
-//! The sockets on which clients come: one for each worker and address, plain and encrypted.
+//! The sockets on which clients come: one for each address, plain and encrypted.
 //!
 //! Any of them may have been opened by an earlier gateway process that handed it over (see `handover`).
 
@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A socket on which clients come to one worker.
+/// A socket on which clients come.
 pub(crate) struct Listener {
     pub(crate) socket: OwnedFd,
     pub(crate) addr: SocketAddr,
@@ -30,12 +30,8 @@ struct Door {
 pub(crate) struct Doors(Arc<Mutex<Vec<Door>>>);
 
 impl Doors {
-    /// Sockets for `count` workers: those of `inherited` that listen where the settings want it, else new ones.
-    pub(crate) fn open(
-        settings: &Settings,
-        count: usize,
-        inherited: Vec<OwnedFd>,
-    ) -> Result<Doors, StartError> {
+    /// One socket for each address, or all those of `inherited` that listen where the settings want it, else new ones.
+    pub(crate) fn open(settings: &Settings, inherited: Vec<OwnedFd>) -> Result<Doors, StartError> {
         let mut plain = Door { addr: settings.listen, tls: None, sockets: Vec::new() };
         let mut encrypted = match &settings.tls {
             Some(tls) => Some(Door { addr: tls.listen, tls: Some(tls.load()?), sockets: Vec::new() }),
@@ -52,7 +48,7 @@ impl Doors {
         let mut doors = vec![plain];
         doors.extend(encrypted);
         for door in &mut doors {
-            door.fill(count)?;
+            door.fill()?;
         }
         Ok(Doors(Arc::new(Mutex::new(doors))))
     }
@@ -67,20 +63,14 @@ impl Doors {
         self.lock().get(1).map(|door| door.addr)
     }
 
-    /// Most sockets at one address: each needs a worker that accepts.
-    pub(crate) fn width(&self) -> usize {
-        self.lock().iter().map(|door| door.sockets.len()).max().unwrap_or(0)
-    }
-
-    /// Copies of the sockets for the worker at `place`; sockets that are too few are shared.
-    pub(crate) fn of_worker(&self, place: usize) -> std::io::Result<Vec<Listener>> {
+    /// Copies of the sockets for the worker that accepts.
+    pub(crate) fn listeners(&self) -> std::io::Result<Vec<Listener>> {
         let doors = self.lock();
-        let open = doors.iter().filter(|door| !door.sockets.is_empty());
-        open.map(|door| {
-            let socket = door.sockets[place % door.sockets.len()].try_clone()?;
-            Ok(Listener { socket, addr: door.addr, tls: door.tls.clone() })
-        })
-        .collect()
+        let sockets = doors.iter().flat_map(|door| door.sockets.iter().map(move |socket| (door, socket)));
+        let listener = |(door, socket): (&Door, &OwnedFd)| {
+            Ok(Listener { socket: socket.try_clone()?, addr: door.addr, tls: door.tls.clone() })
+        };
+        sockets.map(listener).collect()
     }
 
     /// Copies of all sockets, for a successor; none once they are closed.
@@ -100,18 +90,16 @@ impl Doors {
 }
 
 impl Door {
-    /// Opens sockets until there is one for each worker, unless some were inherited.
-    fn fill(&mut self, count: usize) -> Result<(), StartError> {
+    /// Opens a socket, unless some were inherited.
+    fn fill(&mut self) -> Result<(), StartError> {
         if !self.sockets.is_empty() {
             return Ok(());
         }
         let wanted = self.addr;
         let error = |source| StartError::Listen { addr: wanted, source };
-        for _ in 0..count {
-            let socket = sockets::listen(self.addr, count > 1).map_err(error)?;
-            self.addr = sockets::local_addr(&socket).map_err(error)?;
-            self.sockets.push(socket);
-        }
+        let socket = sockets::listen(self.addr).map_err(error)?;
+        self.addr = sockets::local_addr(&socket).map_err(error)?;
+        self.sockets.push(socket);
         Ok(())
     }
 }

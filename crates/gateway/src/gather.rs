@@ -1,5 +1,6 @@
 //! Answers that need every worker: each tells its part, the one that was asked adds them up.
 
+use crate::worker::State;
 use evenkeel_core::metric::{self, COUNT, Snapshot, Times};
 use evenkeel_core::proxy::{Gather, Proxy, Unblocked};
 use evenkeel_core::resp::{Proto, Writer};
@@ -15,13 +16,16 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// What `proxy` has to say.
-    pub(crate) fn of(proxy: &mut Proxy, what: &Gather) -> Part {
+    /// What `proxy` has to say. A worker that sleeps goes by no map.
+    pub(crate) fn of(proxy: &mut Proxy, what: &Gather, state: State) -> Part {
         match what {
             Gather::Metrics => Part::Metrics {
                 counts: Box::new(proxy.counts()),
                 times: proxy.times(),
-                slots_known: proxy.topology().covered() as u32,
+                slots_known: match state {
+                    State::Awake => proxy.topology().covered() as u32,
+                    State::Asleep => u32::MAX,
+                },
             },
             Gather::Clients(which) => Part::Clients(proxy.list_clients(which)),
             Gather::Kill(kill) => Part::Count(proxy.kill_clients(kill)),
@@ -51,13 +55,21 @@ pub(crate) fn unblocked(parts: &[Part]) -> Unblocked {
     found.unwrap_or(Unblocked::Nobody)
 }
 
+/// What the answer says of the whole gateway.
+pub(crate) struct Running {
+    /// Workers that are awake.
+    pub(crate) workers: usize,
+    /// How long it has run.
+    pub(crate) since: Duration,
+}
+
 /// The reply made of all workers' parts.
-pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, uptime: Duration) -> Vec<u8> {
+pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, gateway: Running) -> Vec<u8> {
     let mut snapshot = Snapshot {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        workers: parts.len() as u32,
-        uptime_s: uptime.as_secs_f64(),
+        workers: gateway.workers as u32,
+        uptime_s: gateway.since.as_secs_f64(),
         slots_known: u32::MAX,
         ..Snapshot::default()
     };

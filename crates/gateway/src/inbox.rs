@@ -7,14 +7,29 @@ use evenkeel_core::proxy::{Gather, Tidings};
 use evenkeel_core::topology::Topology;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustls::ServerConfig;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// A client that has just connected.
+pub(crate) struct Newcomer {
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: SocketAddr,
+    /// The address that it came to, and how it comes encrypted.
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
 
 /// What a worker can be told.
 pub(crate) enum Message {
     /// Go by this map.
     Adopt(Arc<Topology>),
-    /// Accept clients from these sockets.
+    /// Accept clients from these sockets, for all workers.
     Listen(Vec<Listener>),
+    /// This client is yours.
+    Welcome(Newcomer),
+    /// So many workers are awake: the first ones.
+    Workers(usize),
     /// The servers know these commands beside the table's.
     Learned(Arc<Lexicon>),
     /// Finish what is in flight and end.
@@ -42,6 +57,11 @@ impl Inbox {
     /// Adds a message and rings.
     pub(crate) fn send(&self, message: Message) {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.ring();
+    }
+
+    /// Has the receiver look up.
+    pub(crate) fn ring(&self) {
         // A full counter is as good as a ring: the receiver is awake.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }

@@ -1,8 +1,8 @@
 //! Does bytes: the worker loop, sockets, the topology watch and the drain of the gateway.
 //!
 //! What happens to a request is decided in `evenkeel-core`; here are only threads and system calls. One thread a
-//! worker, each with its own listener on the same port, its own clients and its own connections to the nodes; one
-//! thread that watches the nodes for a new map. Between them: messages in [`inbox`], nothing shared.
+//! worker, each with its own clients and its own connections to the nodes; the first one accepts for all. One thread
+//! watches the nodes for a new map, one counts how many workers are needed ([`crew`]). Between them: messages in [`inbox`], nothing shared.
 //!
 //! ```no_run
 //! # use evenkeel_gateway::{Gateway, Settings};
@@ -12,6 +12,7 @@
 //! # Ok::<(), evenkeel_gateway::StartError>(())
 //! ```
 
+mod crew;
 mod doors;
 mod duct;
 mod gather;
@@ -22,6 +23,7 @@ mod tls;
 mod watch;
 mod worker;
 
+use crew::{Crew, Lookout};
 use doors::Doors;
 use evenkeel_core::proxy::{self, Proxy};
 pub use evenkeel_core::proxy::{Durability, Login, NamedUser};
@@ -51,7 +53,7 @@ pub struct Settings {
     pub client_password: Option<String>,
     /// Names that clients may log in with, besides `default` and the nodes' own users.
     pub users: Vec<NamedUser>,
-    /// Worker threads; 0 chooses by the machine's cores.
+    /// Worker threads; 0: one, and one more whenever all are full, up to the machine's cores.
     pub workers: usize,
     /// What the replies of writes wait for, where a user has nothing else.
     pub durability: Durability,
@@ -87,12 +89,12 @@ impl Settings {
         }
     }
 
-    /// A second worker halves the batches that make a gateway cheap (measured: up to 31 % more CPU a request on
-    /// two cores), so there is one for every four cores, and one at least.
-    fn worker_count(&self) -> usize {
+    /// How many workers there are at first and at most. A second worker halves the batches that make a gateway cheap
+    /// (measured: up to 31 % more CPU a request on two cores), so there is one until it is full.
+    fn worker_counts(&self) -> (usize, usize) {
         match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).clamp(1, 16)),
-            workers => workers,
+            0 => (1, std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_WORKERS))),
+            workers => (workers, workers),
         }
     }
 }
@@ -124,6 +126,9 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
+/// Most workers that a gateway has unless it is told how many.
+const MOST_WORKERS: usize = 256;
+
 /// Longest that requests wait for others to go to their node with them, while others are under way.
 const COMPANY: Duration = Duration::from_micros(300);
 
@@ -137,15 +142,16 @@ pub struct Gateway {
     doors: Doors,
     workers: Vec<JoinHandle<()>>,
     watch: Option<watch::Watch>,
+    lookout: Option<Lookout>,
 }
 
 impl Gateway {
     /// Listens, starts the workers and the topology watch, and returns.
     pub fn start(settings: Settings) -> Result<Gateway, StartError> {
-        let doors = Doors::open(&settings, settings.worker_count(), Vec::new())?;
+        let doors = Doors::open(&settings, Vec::new())?;
         let gateway = Gateway::run(&settings, doors)?;
         gateway.accept()?;
-        tracing::info!(listen = %gateway.listen(), workers = gateway.workers.len(), "the gateway listens");
+        tracing::info!(listen = %gateway.listen(), workers = gateway.shared.crew.awake(), at_most = gateway.workers.len(), "the gateway listens");
         Ok(gateway)
     }
 
@@ -158,7 +164,7 @@ impl Gateway {
             return Err(failed(format!("the address asked for is {}", settings.listen)));
         }
         let inherited = std::mem::take(&mut predecessor.listeners);
-        let doors = Doors::open(&settings, settings.worker_count(), inherited)?;
+        let doors = Doors::open(&settings, inherited)?;
         let gateway = Gateway::run(&settings, doors)?;
         let begun = Instant::now();
         while !gateway.shared.informed.load(Ordering::Relaxed) {
@@ -179,13 +185,14 @@ impl Gateway {
     /// Starts the threads; nobody accepts yet.
     fn run(settings: &Settings, doors: Doors) -> Result<Gateway, StartError> {
         sockets::raise_file_limit(settings.max_clients + settings.max_private);
-        let count = settings.worker_count().max(doors.width());
+        let (awake, count) = settings.worker_counts();
         let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let watch = watch::Watch::start(settings, inboxes.clone())?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
             max_clients: settings.max_clients,
             clients: AtomicUsize::new(0),
+            crew: Crew::new(count, awake),
             next_number: AtomicU64::new(1),
             informed: AtomicBool::new(false),
             inboxes,
@@ -198,14 +205,13 @@ impl Gateway {
             let name = format!("gateway-{place}");
             workers.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
         }
-        Ok(Gateway { shared, doors, workers, watch: Some(watch) })
+        let lookout = if count > 1 { Some(Lookout::start(shared.clone())?) } else { None };
+        Ok(Gateway { shared, doors, workers, watch: Some(watch), lookout })
     }
 
-    /// Has every worker accept clients.
+    /// Has the first worker accept clients, for itself and the others.
     fn accept(&self) -> std::io::Result<()> {
-        for (place, inbox) in self.shared.inboxes.iter().enumerate() {
-            inbox.send(Message::Listen(self.doors.of_worker(place)?));
-        }
+        self.shared.inboxes[0].send(Message::Listen(self.doors.listeners()?));
         Ok(())
     }
 
@@ -232,9 +238,11 @@ impl Gateway {
 
     fn stop(&mut self) {
         self.doors.close();
-        for inbox in &self.shared.inboxes {
-            inbox.send(Message::Drain);
+        if let Some(lookout) = self.lookout.take() {
+            lookout.stop();
         }
+        // It tells the others, once nobody more comes.
+        self.shared.inboxes[0].send(Message::Drain);
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
                 tracing::error!("a gateway worker had panicked");
@@ -262,7 +270,7 @@ fn proxy_settings(settings: &Settings, workers: usize) -> proxy::Settings {
         durability: settings.durability,
         tls_durability: settings.tls.as_ref().and_then(|tls| tls.durability),
         durability_wait: settings.durability_wait.as_micros() as u64,
-        max_lent: settings.max_private.div_ceil(workers),
+        max_lent: settings.max_private,
         company: COMPANY.as_micros() as u64,
         merge_reads: settings.merge_reads,
         ..proxy::Settings::default()

@@ -18,14 +18,11 @@ pub(crate) const BACKLOG: i32 = 4096;
 /// How long a client may be silent before its machine is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(300);
 
-/// A listening socket. `shared`: several workers listen on the same address.
-pub(crate) fn listen(addr: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+/// A listening socket.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<OwnedFd> {
     let socket =
         Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    if shared {
-        socket.set_reuse_port(true)?;
-    }
     socket.bind(&SockAddr::from(addr))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

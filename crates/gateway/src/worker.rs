@@ -1,16 +1,17 @@
 //! One worker: waits, reads what is ready, lets the proxy decide, writes each dirty socket once.
 
+mod arrivals;
 mod pipes;
 
+use crate::crew::Crew;
 use crate::doors::Listener;
 use crate::duct::Duct;
-use crate::gather::{self, Part};
+use crate::gather::{self, Part, Running};
 use crate::inbox::{Inbox, Message};
-use crate::sockets::{self, BACKLOG, Connection};
-use crate::tls::Tls;
+use crate::sockets::{self, Connection};
 use crate::watch::Nudge;
 use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
-use evenkeel_core::resp::{ErrorReply, Proto, Writer};
+use evenkeel_core::topology::Topology;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,7 +20,6 @@ use rustix::io::Errno;
 use rustix::thread::set_current_timer_slack;
 use std::collections::HashMap;
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -31,8 +31,6 @@ const READ: usize = 64 * 1024;
 const SLICES: usize = 16;
 /// Events taken at a time.
 const EVENTS: usize = 512;
-/// Connections accepted in one turn.
-const ACCEPTS: usize = 128;
 /// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
 /// How long clients may go on to ask during a drain, and how long it may take in all.
@@ -40,6 +38,8 @@ const DRAIN_ASKING: Duration = Duration::from_secs(4);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// How long a worker that sleeps waits for a message before it looks after what may be left of its connections.
+const ASLEEP: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// How much longer than asked for the system may let a wait last, in nanoseconds.
 const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(1000);
 
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) max_clients: usize,
     pub(crate) clients: AtomicUsize,
+    pub(crate) crew: Crew,
     pub(crate) next_number: AtomicU64,
     /// Whether some map has come.
     pub(crate) informed: AtomicBool,
@@ -62,9 +63,19 @@ pub(crate) struct Shared {
     pub(crate) nudge: Nudge,
 }
 
+/// Whether a worker works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Awake,
+    /// It has no clients, and no connections to nodes.
+    Asleep,
+}
+
 /// An answer that waits for other workers' parts.
 struct Gathering {
     what: Gather,
+    /// How many parts there will be.
+    wanted: usize,
     session: SessionId,
     seq: u32,
     parts: Vec<Part>,
@@ -81,6 +92,9 @@ enum Draining {
 
 pub(crate) struct Worker {
     place: usize,
+    state: State,
+    /// The newest map.
+    map: Arc<Topology>,
     proxy: Proxy,
     poll: OwnedFd,
     listeners: Vec<Listener>,
@@ -105,11 +119,15 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(place: usize, proxy: Proxy, shared: Arc<Shared>) -> std::io::Result<Self> {
+    pub(crate) fn new(place: usize, mut proxy: Proxy, shared: Arc<Shared>) -> std::io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&poll, shared.inboxes[place].bell(), EventData::new_u64(BELL), EventFlags::IN)?;
+        let awake = shared.crew.awake();
+        proxy.count_workers(awake);
         Ok(Worker {
             place,
+            state: state(place, awake),
+            map: Arc::new(Topology::empty()),
             proxy,
             poll,
             listeners: Vec::new(),
@@ -135,6 +153,7 @@ impl Worker {
     pub(crate) fn run(&mut self) {
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         let mut next_tick = 0;
+        self.shared.crew.member(self.place).runs_here();
         let _ = set_current_timer_slack(TIMER_SLACK); // else waits last up to 50 µs longer
         loop {
             events.clear();
@@ -200,6 +219,9 @@ impl Worker {
         if self.proxy.is_restless() || !self.leaving.is_empty() {
             return NO_TIME;
         }
+        if self.state == State::Asleep && self.draining.is_none() {
+            return ASLEEP;
+        }
         let now = self.shared.started.elapsed().as_micros() as u64;
         let micros = until.saturating_sub(now).min(100_000);
         Timespec { tv_sec: 0, tv_nsec: (micros * 1000) as _ }
@@ -211,69 +233,6 @@ impl Worker {
             PIPE => self.pipe_event(token, flags),
             LISTENER => self.accept((token & !KIND) as usize),
             _ => self.messages(),
-        }
-    }
-
-    fn accept(&mut self, at: usize) {
-        for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get(at) else { return };
-            match sockets::accept(&listener.socket) {
-                Ok(Some((fd, peer))) => self.welcome(fd, peer, at),
-                Ok(None) => return,
-                Err(error) => {
-                    // Out of files or memory: leave the others in the kernel's queue for a moment.
-                    tracing::warn!(%error, "cannot accept connections; trying again in 100 ms");
-                    let _ = epoll::delete(&self.poll, &listener.socket);
-                    self.accept_again = Some(Instant::now() + Duration::from_millis(100));
-                    return;
-                }
-            }
-        }
-    }
-
-    fn welcome(&mut self, fd: OwnedFd, peer: SocketAddr, at: usize) {
-        let Some(listener) = self.listeners.get(at) else { return };
-        let (listen, tls) = (listener.addr, listener.tls.clone());
-        if self.shared.clients.fetch_add(1, Ordering::Relaxed) >= self.shared.max_clients {
-            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
-            let mut reply = Vec::new();
-            Writer::new(&mut reply, Proto::Two).error(ErrorReply::MaxClients);
-            if tls.is_none() {
-                let _ = rustix::io::write(&fd, &reply);
-            }
-            self.proxy.client_refused();
-            return;
-        }
-        let local = match listen {
-            listen if listen.ip().is_unspecified() => sockets::local_addr(&fd).unwrap_or(listen),
-            listen => listen,
-        };
-        let number = self.shared.next_number.fetch_add(1, Ordering::Relaxed);
-        let id = self.proxy.client_opened(number, peer, local);
-        if tls.is_some() {
-            self.proxy.client_is_encrypted(id);
-        }
-        match Connection::register(&self.poll, fd, CLIENT | id.as_u64(), EventFlags::IN) {
-            Ok(connection) => {
-                let connection = match tls.as_ref().map(Tls::new).transpose() {
-                    Ok(None) => connection,
-                    Ok(Some(tls)) => connection.encrypted(tls),
-                    Err(error) => {
-                        tracing::error!(%error, "TLS cannot be spoken");
-                        self.shared.clients.fetch_sub(1, Ordering::Relaxed);
-                        return self.proxy.client_lost(id);
-                    }
-                };
-                // A client that the proxy forgot in this turn may still be in its place: this closes it.
-                if put(&mut self.clients, id.index(), connection).is_some() {
-                    self.shared.clients.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, %peer, "a client could not be registered");
-                self.shared.clients.fetch_sub(1, Ordering::Relaxed);
-                self.proxy.client_lost(id);
-            }
         }
     }
 
@@ -319,7 +278,7 @@ impl Worker {
     fn close_client(&mut self, id: SessionId) {
         if let Some(mut connection) = take(&mut self.clients, id.index(), CLIENT | id.as_u64()) {
             connection.say_goodbye();
-            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+            self.count_gone();
         }
     }
 
@@ -410,10 +369,19 @@ impl Worker {
             Output::Gather { what, session, seq } => {
                 let token = self.next_token;
                 self.next_token += 1;
-                for inbox in &self.shared.inboxes {
+                // Those who sleep have counted before, and a pause holds when they wake; but receivers they have none.
+                let wanted = match what {
+                    Gather::Receivers(_) => self.shared.crew.awake(),
+                    Gather::Metrics
+                    | Gather::Clients(_)
+                    | Gather::Kill(_)
+                    | Gather::Pause(_)
+                    | Gather::Unblock { .. } => self.shared.inboxes.len(),
+                };
+                for inbox in &self.shared.inboxes[..wanted] {
                     inbox.send(Message::Ask { from: self.place, what: what.clone(), token });
                 }
-                self.gathering.insert(token, Gathering { what, session, seq, parts: Vec::new() });
+                self.gathering.insert(token, Gathering { what, wanted, session, seq, parts: Vec::new() });
             }
             Output::Tell(tidings) => {
                 let others = self.shared.inboxes.iter().enumerate().filter(|(place, _)| *place != self.place);
@@ -451,13 +419,18 @@ impl Worker {
         for message in self.shared.inboxes[self.place].take() {
             match message {
                 Message::Adopt(topology) => {
-                    self.proxy.adopt(topology);
-                    self.shared.informed.store(true, Ordering::Relaxed);
+                    self.map = topology;
+                    if self.state == State::Awake {
+                        self.proxy.adopt(self.map.clone());
+                        self.shared.informed.store(true, Ordering::Relaxed);
+                    }
                 }
                 Message::Listen(listeners) => self.listen(listeners),
+                Message::Welcome(newcomer) => self.welcome(newcomer),
+                Message::Workers(awake) => self.count_workers(awake),
                 Message::Learned(lexicon) => self.proxy.learned(lexicon),
                 Message::Ask { from, what, token } => {
-                    let part = Part::of(&mut self.proxy, &what);
+                    let part = Part::of(&mut self.proxy, &what, self.state);
                     self.shared.inboxes[from].send(Message::Told { token, part });
                 }
                 Message::Told { token, part } => self.told(token, part),
@@ -467,29 +440,23 @@ impl Worker {
         }
     }
 
-    fn listen(&mut self, listeners: Vec<Listener>) {
-        for (at, listener) in listeners.iter().enumerate() {
-            let token = EventData::new_u64(LISTENER | at as u64);
-            if let Err(error) = epoll::add(&self.poll, &listener.socket, token, EventFlags::IN) {
-                tracing::error!(%error, addr = %listener.addr, "a listener could not be registered");
-            }
+    /// So many workers are awake: this one may have been woken by it, or may sleep.
+    fn count_workers(&mut self, awake: usize) {
+        self.proxy.count_workers(awake);
+        let before = std::mem::replace(&mut self.state, state(self.place, awake));
+        match (before, self.state) {
+            (State::Asleep, State::Awake) => self.proxy.adopt(self.map.clone()),
+            // Without nodes it keeps no connections to them.
+            (State::Awake, State::Asleep) => self.proxy.adopt(Arc::new(Topology::empty())),
+            (State::Awake, State::Awake) | (State::Asleep, State::Asleep) => {}
         }
-        self.listeners = listeners;
-    }
-
-    /// Welcomes who has connected already, then nobody more.
-    fn drain(&mut self) {
-        (0..BACKLOG as usize / ACCEPTS)
-            .for_each(|_| (0..self.listeners.len()).for_each(|at| self.accept(at)));
-        self.listeners.clear();
-        self.draining = Some(Draining::Asking { since: Instant::now() });
-        self.proxy.drain();
+        self.shared.crew.member(self.place).knows(awake);
     }
 
     fn told(&mut self, token: u64, part: Part) {
         let Some(gathering) = self.gathering.get_mut(&token) else { return };
         gathering.parts.push(part);
-        if gathering.parts.len() == self.shared.inboxes.len()
+        if gathering.parts.len() == gathering.wanted
             && let Some(done) = self.gathering.remove(&token)
         {
             match done.what {
@@ -503,21 +470,30 @@ impl Worker {
                 | Gather::Pause(_)
                 | Gather::Receivers(_) => {
                     let proto = self.proxy.client_proto(done.session);
-                    let reply = gather::reply(&done.what, &done.parts, proto, self.shared.started.elapsed());
+                    let (workers, since) = (self.shared.crew.awake(), self.shared.started.elapsed());
+                    let running = Running { workers, since };
+                    let reply = gather::reply(&done.what, &done.parts, proto, running);
                     self.proxy.answer(done.session, done.seq, &reply);
                 }
             }
         }
     }
 
+    /// Whether a drain is over: not before all workers' clients are gone, who may ask for what this one knows.
     fn is_done(&self) -> bool {
         match self.draining {
             None => false,
             Some(Draining::Asking { since } | Draining::Answering { since }) => {
-                self.proxy.clients() == 0 || since.elapsed() > DRAIN_TIMEOUT
+                let nobody = self.proxy.clients() == 0 && self.shared.clients.load(Ordering::Relaxed) == 0;
+                nobody || since.elapsed() > DRAIN_TIMEOUT
             }
         }
     }
+}
+
+/// What a worker does when so many are awake.
+fn state(place: usize, awake: usize) -> State {
+    if place < awake { State::Awake } else { State::Asleep }
 }
 
 fn unix_now() -> u64 {

@@ -24,11 +24,7 @@ impl Proxy {
 
     /// A connection to a node for one client alone; `None` when too many are lent.
     pub(super) fn private(&mut self, addr: SocketAddr, trunk: TrunkId, tenant: SessionId) -> Option<PipeId> {
-        if self.lent < self.settings.max_lent {
-            self.lend(addr, trunk, Purpose::Private { tenant })
-        } else {
-            None
-        }
+        if self.lent < self.max_lent() { self.lend(addr, trunk, Purpose::Private { tenant }) } else { None }
     }
 
     fn lend(&mut self, addr: SocketAddr, trunk: TrunkId, purpose: Purpose) -> Option<PipeId> {

@@ -137,9 +137,9 @@ pub struct Settings {
     pub ahead: usize,
     /// Unread bytes of messages and replies after which a subscriber is closed.
     pub unread_messages: usize,
-    /// How many workers the gateway has.
+    /// How many workers the gateway has at most.
     pub workers: usize,
-    /// Most connections to nodes that are lent to one client each at a time.
+    /// Most connections to nodes that all workers together lend to one client each at a time.
     pub max_lent: usize,
     /// How long others may wait behind a client that leaves its replies unread, in microseconds in all.
     pub slow_reader: u64,
@@ -257,6 +257,8 @@ pub struct Proxy {
     monitors: Monitors,
     strays: Strays,
     topology: Arc<Topology>,
+    /// How many workers may have clients: the others sleep.
+    awake: usize,
     /// Clients of the gateway's other workers, as the shell counted them last.
     elsewhere: usize,
     /// Commands that the table lacks.
@@ -332,6 +334,7 @@ impl Proxy {
             pubsub: Pubsub::default(),
             monitors: Monitors::default(),
             strays: Strays::default(),
+            awake: settings.workers,
             settings,
             now: Clock::default(),
             sessions: Arena::default(),
@@ -419,6 +422,16 @@ impl Proxy {
     /// From now on these commands are known beside the table's.
     pub fn learned(&mut self, lexicon: Arc<Lexicon>) {
         self.lexicon = lexicon;
+    }
+
+    /// So many workers may have clients from now on.
+    pub fn count_workers(&mut self, awake: usize) {
+        self.awake = awake.max(1);
+    }
+
+    /// This worker's share of the connections that may be lent.
+    fn max_lent(&self) -> usize {
+        self.settings.max_lent.div_ceil(self.awake)
     }
 
     /// So many clients the whole gateway has now.

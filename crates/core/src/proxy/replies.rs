@@ -184,7 +184,7 @@ impl Proxy {
             }
         }
         let midway = std::mem::replace(&mut pipe.midway, false);
-        let (node, request) = (pipe.addr, request_to_count(pipe, &self.pubsub, reply, self.settings.workers));
+        let (node, request) = (pipe.addr, request_to_count(pipe, &self.pubsub, reply, self.awake));
         let Some(ticket) = pipe.pop(&mut self.pool) else {
             return self.lose_pipe(id, "it answered without being asked");
         };

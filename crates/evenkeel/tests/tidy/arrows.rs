@@ -12,13 +12,14 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// The rooms of core, and what each may know.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("resp", &[]),
     ("metric", &[]),
     ("command", &["resp", "metric"]),
     ("topology", &["resp"]),
     ("proxy", &["resp", "metric", "command", "topology"]),
     ("config", &[]),
+    ("growth", &[]),
     ("plan", &["config", "topology"]),
 ];
 

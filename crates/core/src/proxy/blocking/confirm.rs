@@ -185,7 +185,7 @@ impl Proxy {
         let Some(addr) = up else { return self.least_is(id, [0, 0]) };
         let Some(pipe) = self.private(addr, trunk, id) else {
             let mut error = Vec::new();
-            let limit = self.settings.max_lent;
+            let limit = self.max_lent();
             Writer::new(&mut error, Proto::Two).error(ErrorReply::TooManyWait { limit });
             if let Some(confirm) = self.sessions.get_mut(id).and_then(Session::confirm) {
                 confirm.error = Some(error);

@@ -227,7 +227,7 @@ impl Proxy {
         match self.private(addr, trunk, id) {
             Some(pipe) => self.ask_and_wait(id, pipe, asking),
             None => {
-                let limit = self.settings.max_lent;
+                let limit = self.max_lent();
                 self.end_wait_with(id, &ErrorReply::TooManyWait { limit });
             }
         }

@@ -119,7 +119,7 @@ impl Proxy {
     }
 
     fn deliver_count(&mut self, session: SessionId, seq: u32, born: u64, count: Count) {
-        if self.settings.workers > 1 {
+        if self.awake > 1 {
             let what = Gather::Receivers(count);
             return self.outputs.push(Output::Gather { what, session, seq });
         }
