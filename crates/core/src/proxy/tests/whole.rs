@@ -238,3 +238,11 @@ fn a_walk_waits_for_a_primary_that_is_replaced() {
     );
     run_with(settings, &script);
 }
+
+#[test]
+fn who_waits_for_the_end_of_a_pause_is_a_blocked_client() {
+    play(
+        "1 says CLIENT PAUSE 100000 WRITE\n1 hears \"gathered\"\n2 says SET foo 1\n1 says INFO clients\na hears INFO clients\nb hears INFO clients\n\
+         a says \"blocked_clients:1\"\nb says \"blocked_clients:2\"\n1 hears $19\\r\\nblocked_clients:4\\r\\n",
+    );
+}
