@@ -60,7 +60,9 @@ impl Proxy {
         let waits = match self.pause.map(|pause| pause.what) {
             None => false,
             Some(Paused::All) => command.name != "client|unpause",
-            Some(Paused::Writes) => may_write(command),
+            Some(Paused::Writes) => {
+                may_write(command) && !(command.name == "exec" && self.queues_only_reads(id))
+            }
         };
         if waits && let Some(session) = self.sessions.get_mut(id) {
             session.stop = Some(Stop::Pause);
