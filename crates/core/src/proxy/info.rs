@@ -63,9 +63,6 @@ const SUMS: &[&str] = &[
     "mem_not_counted_for_evict",
     "mem_replication_backlog",
     "mem_total_replication_buffers",
-    "number_of_cached_scripts",
-    "number_of_functions",
-    "number_of_libraries",
     "rdb_changes_since_last_save",
     "rdb_saves",
     "reply_buffer_expands",
@@ -87,10 +84,8 @@ const SUMS: &[&str] = &[
     "total_reads_processed",
     "total_system_memory",
     "total_writes_processed",
-    "tracking_clients",
     "tracking_total_items",
     "tracking_total_keys",
-    "tracking_total_prefixes",
     "unexpected_error_replies",
     "used_cpu_sys",
     "used_cpu_sys_children",
@@ -113,7 +108,8 @@ const SUMS: &[&str] = &[
     "used_memory_vm_total",
 ];
 
-/// Fields of which the largest counts: what is so somewhere is so.
+/// Fields of which the largest counts: what is so somewhere is so, and what is the same everywhere (scripts and functions
+/// that every node holds, clients that every node tracks) is there once.
 const MOST: &[&str] = &[
     "active_defrag_running",
     "aof_rewrite_in_progress",
@@ -122,9 +118,14 @@ const MOST: &[&str] = &[
     "expired_stale_perc",
     "latest_fork_usec",
     "loading",
+    "number_of_cached_scripts",
+    "number_of_functions",
+    "number_of_libraries",
     "rdb_bgsave_in_progress",
     "rdb_current_bgsave_time_sec",
     "rdb_last_bgsave_time_sec",
+    "tracking_clients",
+    "tracking_total_prefixes",
 ];
 
 /// Fields of which the smallest counts.
@@ -155,8 +156,11 @@ impl Proxy {
     /// One INFO text from the replies of all primaries; `None` when one of them is not a text.
     pub(super) fn info(&self, fan: &Fan, parts: &[&[u8]], client: SessionId) -> Option<String> {
         debug_assert_eq!(fan.asked.len(), parts.len());
-        let texts: Vec<&str> =
+        let mut texts: Vec<&str> =
             parts.iter().map(|part| std::str::from_utf8(text(part)?).ok()).collect::<Option<_>>()?;
+        // Who waits for the end of a pause waits here, not at a node.
+        let here = format!("blocked_clients:{}\r\n", self.waiting_for_pause());
+        texts.push(&here);
         let port = self.sessions.get(client).map_or(0, |session| session.local.port());
         let own = [
             ("redis_mode", "cluster".to_owned()),
@@ -358,12 +362,12 @@ mod tests {
     fn sums_groups_and_the_rest() {
         let one = "# Server\r\nredis_version:7.0.15\r\ntcp_port:7001\r\n\r\n# Memory\r\nused_memory:1000\r\n\
                    used_memory_human:1000B\r\nused_memory_rss:2000\r\nmem_fragmentation_ratio:2.00\r\n\r\n\
-                   # Persistence\r\nrdb_last_save_time:70\r\nrdb_last_bgsave_status:ok\r\nloading:0\r\n\r\n\
+                   # Persistence\r\nrdb_last_save_time:70\r\nrdb_last_bgsave_status:ok\r\nloading:0\r\nnumber_of_functions:2\r\n\r\n\
                    # Replication\r\nslave0:ip=1.2.3.4,port=1\r\n\r\n# Commandstats\r\n\
                    cmdstat_get:calls=1,usec=5,usec_per_call=5.00\r\n\r\n# Errorstats\r\n\r\n# Keyspace\r\n";
         let two = "# Server\r\nredis_version:7.0.15\r\n\r\n# Memory\r\nused_memory:1048\r\nused_memory_human:1.02K\r\n\
                    used_memory_rss:8240\r\n# Persistence\r\nrdb_last_save_time:50\r\nrdb_last_bgsave_status:err\r\n\
-                   loading:1\r\n\r\n# Commandstats\r\ncmdstat_get:calls=3,usec=8,usec_per_call=2.67\r\n\
+                   loading:1\r\nnumber_of_functions:2\r\n\r\n# Commandstats\r\ncmdstat_get:calls=3,usec=8,usec_per_call=2.67\r\n\
                    cmdstat_set:calls=2,usec=8,usec_per_call=4.00\r\n\r\n# Errorstats\r\nerrorstat_ERR:count=2\r\n\r\n\
                    # Keyspace\r\ndb0:keys=2,expires=1,avg_ttl=5\r\n";
         let three = "# Memory\r\nused_memory:0\r\n\r\n# Errorstats\r\nerrorstat_ERR:count=1\r\n\r\n# Keyspace\r\n\
@@ -378,6 +382,7 @@ mod tests {
             "rdb_last_save_time:50",
             "rdb_last_bgsave_status:err",
             "loading:1",
+            "number_of_functions:2",
             "cmdstat_get:calls=4,usec=13,usec_per_call=3.25",
             "cmdstat_set:calls=2,usec=8,usec_per_call=4.00",
             "errorstat_ERR:count=3",

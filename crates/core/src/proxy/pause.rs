@@ -46,13 +46,23 @@ impl Proxy {
         }
     }
 
+    /// How many clients wait for the end of a pause.
+    pub(super) fn waiting_for_pause(&self) -> usize {
+        let waits = |id: &&SessionId| {
+            self.sessions.get(**id).is_some_and(|session| session.stop == Some(Stop::Pause))
+        };
+        self.paused.iter().filter(waits).count()
+    }
+
     /// Whether a request has to wait for the end of a pause; if so, its client admits nothing until then.
     pub(super) fn waits_for_pause(&mut self, id: SessionId, command: &Command) -> bool {
         self.end_pause();
         let waits = match self.pause.map(|pause| pause.what) {
             None => false,
             Some(Paused::All) => command.name != "client|unpause",
-            Some(Paused::Writes) => may_write(command),
+            Some(Paused::Writes) => {
+                may_write(command) && !(command.name == "exec" && self.queues_only_reads(id))
+            }
         };
         if waits && let Some(session) = self.sessions.get_mut(id) {
             session.stop = Some(Stop::Pause);

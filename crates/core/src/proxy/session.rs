@@ -124,6 +124,8 @@ pub(crate) struct About {
     pub(crate) no_evict: bool,
     /// Whether it said CLIENT NO-TOUCH ON.
     pub(crate) no_touch: bool,
+    /// How long its last CLIENT LIST or CLIENT INFO was: as bytes of a request, and as words.
+    pub(crate) asked: (usize, usize),
 }
 
 /// What is kept for a client that does more than ask and be answered: idle clients stay small.

@@ -52,6 +52,13 @@ struct Suite {
     arguments: Vec<String>,
 }
 
+/// What stands behind an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Server,
+    Gateway,
+}
+
 /// Names of tests and how they ended: `Ok`, or why not.
 type Results = BTreeMap<String, Result<(), String>>;
 
@@ -74,11 +81,11 @@ impl Suite {
     /// Runs it against one server, then through the gateway.
     fn compare(&self, name: &str) {
         let one = Cluster::start(1, 0, &[]);
-        let expected = self.run(one.primaries[0].addr);
+        let expected = self.run(one.primaries[0].addr, Behind::Server);
         drop(one);
         let cluster = Cluster::start(3, 0, &[]);
         let gateway = GatewayProcess::start(&cluster.addrs());
-        let got = self.run(gateway.addr);
+        let got = self.run(gateway.addr, Behind::Gateway);
         let passed: BTreeSet<&String> = passed(&expected);
         let lost: Vec<String> = passed
             .iter()
@@ -101,8 +108,12 @@ impl Suite {
         assert!(share >= SHARE, "{name}: the gateway passes {share:.1} % of what one server passes");
     }
 
-    fn run(&self, address: SocketAddr) -> Results {
-        let output = Command::new(&self.libraries.python)
+    fn run(&self, address: SocketAddr, behind: Behind) -> Results {
+        let mut command = Command::new(&self.libraries.python);
+        if behind == Behind::Gateway {
+            command.env("EVENKEEL_GATEWAY", "1");
+        }
+        let output = command
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suites").join(self.script))
             .args([&self.source, &address.ip().to_string(), &address.port().to_string()])
             .args(&self.arguments)

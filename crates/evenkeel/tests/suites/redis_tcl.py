@@ -15,6 +15,15 @@ import os
 
 # A unit that says nothing for so long hangs.
 LONGEST = 900
+# With EVENKEEL_GATEWAY set these are left out, and so not passed. They wait for ever where a service is more than one
+# server: MONITOR of the gateway does not see what a script calls, its CLIENT PAUSE WRITE holds scripts that only read too,
+# and each of several nodes keeps a key when the tables of keys that clients have read shrink to one.
+SKIPPED = [
+    "MONITOR can log commands issued by the scripting engine",
+    "MONITOR can log commands issued by functions",
+    "Test RO scripts are not blocked by pause RO",
+    "Server is able to evacuate enough keys when num of keys surpasses limit by more than defined initial effort",
+]
 TAGS = ["-needs:repl", "-needs:debug", "-external:skip", "-needs:save"]
 
 
@@ -28,6 +37,9 @@ def run(source, host, port, unit):
     # ports of its own for its processes, so that two runs do not meet
     command += ["--baseport", str(20000 + int(port) * 40 % 12000)]
     command += ["--tags", " ".join(TAGS), "--timeout", "120", "--durable", "--dump-logs"]
+    if os.environ.get("EVENKEEL_GATEWAY"):
+        for test in SKIPPED:
+            command += ["--skiptest", test]
     with subprocess.Popen(
         command, cwd=source, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True,

@@ -57,13 +57,17 @@ impl Proxy {
         self.reply_with(id, |out| out.simple("OK"))
     }
 
-    pub(super) fn client_info(&mut self, id: SessionId) -> Admit {
+    pub(super) fn client_info(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
         let now = self.now.steady;
-        let line = self.sessions.get(id).map(|session| describe(session, now)).unwrap_or_default() + "\n";
+        self.note_length(id, args);
+        let asked = self.sessions.get(id).and_then(|session| session.about.as_ref()).map(|about| about.asked);
+        let describe = |session| describe(session, now, asked.unwrap_or_default());
+        let line = self.sessions.get(id).map(describe).unwrap_or_default() + "\n";
         self.reply_with(id, |out| out.verbatim(line.as_bytes()))
     }
 
     pub(super) fn client_list(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        self.note_length(id, args);
         let option = args.get(args.len().min(3) - 1);
         if args.len() == 2 {
             self.gather(id, Gather::Clients(Which::All))
@@ -83,6 +87,15 @@ impl Proxy {
         }
     }
 
+    /// A list shows the request that asks for it, as it stands in a server's buffer then.
+    fn note_length(&mut self, id: SessionId, args: &Args<'_>) {
+        let request = args.spans().last().map_or(0, |span| span.at as usize + span.len as usize + 2);
+        let words = args.iter().map(<[u8]>::len).sum();
+        if let Some(about) = self.about(id) {
+            about.asked = (request, words);
+        }
+    }
+
     /// The lines of CLIENT LIST for this worker's clients that are asked for.
     pub fn list_clients(&self, which: &Which) -> String {
         let wanted = |session: &Session| match which {
@@ -91,7 +104,11 @@ impl Proxy {
             Which::Kind(kind) => kind_of(session) == *kind,
         };
         let lines = self.sessions.iter().filter(|(_, session)| wanted(session));
-        lines.map(|(_, session)| describe(session, self.now.steady) + "\n").collect()
+        let asking = |session: &Session| {
+            let about = session.about.as_ref().filter(|_| session.last_command == "client|list");
+            about.filter(|_| session.under_way() > 0).map_or((0, 0), |about| about.asked)
+        };
+        lines.map(|(_, session)| describe(session, self.now.steady, asking(session)) + "\n").collect()
     }
 
     /// The protocol that a client speaks.
@@ -215,8 +232,9 @@ enum Library {
     Version,
 }
 
-/// One line as the server writes it, with the fields that mean something here.
-fn describe(session: &Session, now: u64) -> String {
+/// One line as the server writes it, with the fields that mean something here. `asked`: the length of the request that it
+/// waits for, and of its words.
+fn describe(session: &Session, now: u64, asked: (usize, usize)) -> String {
     let seconds = |since: u64| now.saturating_sub(since) / 1_000_000;
     let text = |bytes: Option<&Vec<u8>>| {
         bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
@@ -227,7 +245,7 @@ fn describe(session: &Session, now: u64) -> String {
     let _ = write!(
         line,
         "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi={} qbuf={} \
-         qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
+         qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
          redir={} resp={} lib-name={} lib-ver={}",
         session.number,
         session.peer,
@@ -244,7 +262,8 @@ fn describe(session: &Session, now: u64) -> String {
             .as_ref()
             .and_then(|extra| extra.transaction.queued())
             .map_or(-1, |queued| queued as i64),
-        session.inbox.len(),
+        session.inbox.len() + asked.0,
+        asked.1,
         session.out.len() + session.stashed(),
         session.inbox.len() + session.out.len() + session.stashed(),
         session.last_command,

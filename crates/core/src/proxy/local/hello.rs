@@ -127,7 +127,7 @@ impl Proxy {
         if let Some(name) = hello.name {
             session.about.get_or_insert_default().name = name.to_vec();
         }
-        if proto != old {
+        if proto != old && !self.turn_trunk(id, proto) {
             let login = self.login_of(trunk).cloned();
             let trunk = self.trunk_for(id, proto, login.as_ref());
             self.join_trunk(id, trunk);
@@ -150,6 +150,14 @@ impl Proxy {
             out.bulk(b"modules");
             out.array(0);
         })
+    }
+}
+
+/// The request by which a connection to a node goes on in this protocol.
+pub(in super::super) fn switch_to(proto: Proto) -> &'static [u8] {
+    match proto {
+        Proto::Two => b"*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n",
+        Proto::Three => b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n",
     }
 }
 

@@ -6,6 +6,7 @@ mod hello;
 mod kill;
 
 pub use client::Which;
+pub(super) use hello::switch_to;
 pub use kill::Kill;
 
 use super::forward::Admit;
@@ -35,7 +36,7 @@ impl Proxy {
             Local::ClientGetname => self.client_getname(id),
             Local::ClientId => self.client_id(id),
             Local::ClientSetinfo => self.client_setinfo(id, args),
-            Local::ClientInfo => self.client_info(id),
+            Local::ClientInfo => self.client_info(id, args),
             Local::ClientList => self.client_list(id, args),
             Local::ClientKill => self.client_kill(id, args),
             Local::ClientCapa => self.client_capa(id),

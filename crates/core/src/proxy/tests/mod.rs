@@ -402,6 +402,9 @@ impl World {
                 self.proxy.unblocked(session, seq, reason, &found);
             }
             Output::Gather { what, session, seq } => {
+                if let Gather::Pause(Some(pause)) = what {
+                    self.proxy.pause(pause);
+                }
                 self.gathered = Some(what);
                 self.proxy.answer(session, seq, b"$8\r\ngathered\r\n");
             }

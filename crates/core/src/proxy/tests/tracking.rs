@@ -107,7 +107,7 @@ fn another_client_hears_it() {
     play(&format!(
         "{}2 says CLIENT TRACKING ON REDIRECT 1\n2 hears +OK\n2 says CLIENT GETREDIR\n2 hears :1\n2 says GET foo\nwait 3\n\
          b3 hears CLIENT TRACKING ON REDIRECT 98\nb3 hears GET foo\nb3 says +OK\nb3 says \"x\"\n2 hears \"x\"\nb2 says {INVALIDATE_FOO}\n\
-         1 hears {INVALIDATE_FOO}\nb2 breaks\n1 hears {INVALIDATE_ALL}\n1 hears {INVALIDATE_ALL}\n2 says GET foo\nwait 20\nb5 hears CLIENT TRACKING ON REDIRECT 98\n\
+         1 hears {INVALIDATE_FOO}\nb2 breaks\n1 hears {INVALIDATE_ALL}\n2 says GET foo\nwait 20\nb5 hears CLIENT TRACKING ON REDIRECT 98\n\
          b5 hears GET foo\nb5 says +OK\nb5 says \"x\"\n2 hears \"x\"",
         hello(1)
     ));
@@ -128,4 +128,46 @@ fn what_it_is_asked_for_is_checked_as_a_server_does() {
          1 says CLIENT TRACKING ON BCAST\n1 hears -ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.\n\
          1 says GET foo\nb hears GET foo\nb says $-1\n1 hears $-1",
     );
+}
+
+#[test]
+fn other_options_leave_what_was_read_remembered() {
+    let (tracked, read) = (tracked(""), first_read(""));
+    play(&format!(
+        "{tracked}{read}1 says CLIENT TRACKING ON NOLOOP\n1 hears +OK\nb2 hears CLIENT TRACKING ON NOLOOP\nb2 says +OK\n\
+         b2 says {INVALIDATE_FOO}\n1 hears {INVALIDATE_FOO}\n1 says GET bar\na2 hears CLIENT TRACKING ON NOLOOP\na2 hears GET bar\n\
+         a2 says +OK\na2 says _\n1 hears _"
+    ));
+    let on = "CLIENT TRACKING ON BCAST PREFIX f";
+    play(&format!(
+        "{}1 says {on}\na2 hears {on}\na2 hears READWRITE\nb2 hears {on}\nb2 hears READWRITE\na2 says +OK\na2 says +OK\nb2 says +OK\nb2 says +OK\n\
+         1 hears +OK\n1 says CLIENT TRACKING ON BCAST PREFIX x\na2 hears CLIENT TRACKING ON BCAST PREFIX x\na2 hears READWRITE\n\
+         b2 hears CLIENT TRACKING ON BCAST PREFIX x\nb2 hears READWRITE\na2 says +OK\na2 says +OK\nb2 says +OK\nb2 says +OK\n1 hears +OK\n\
+         b2 says {INVALIDATE_FOO}\n1 hears {INVALIDATE_FOO}\nb2 breaks\n1 hears {INVALIDATE_ALL}\nwait 120\n\
+         b3 hears CLIENT TRACKING ON BCAST PREFIX f PREFIX x",
+        hello(1)
+    ));
+}
+
+#[test]
+fn another_protocol_leaves_what_another_client_hears_of() {
+    play(&format!(
+        "{}2 says CLIENT TRACKING ON REDIRECT 1\n2 hears +OK\n2 says GET foo\nwait 3\n\
+         b3 hears CLIENT TRACKING ON REDIRECT 98\nb3 hears GET foo\nb3 says +OK\nb3 says \"x\"\n2 hears \"x\"\n{}b3 hears HELLO 3\n\
+         b3 says %0\nb2 says {INVALIDATE_FOO}\n1 hears {INVALIDATE_FOO}\n2 says GET foo\nb3 hears GET foo\nb3 says _\n2 hears _\n\
+         2 says CLIENT TRACKING ON REDIRECT 1 NOLOOP\n2 hears +OK\nb3 hears CLIENT TRACKING ON REDIRECT 98 NOLOOP\nb3 says +OK\n\
+         b2 says {INVALIDATE_FOO}\n1 hears {INVALIDATE_FOO}",
+        hello(1),
+        hello(2)
+    ));
+}
+
+#[test]
+fn who_has_forgotten_everything_is_not_told_again() {
+    let (tracked, read) = (tracked(""), first_read(""));
+    play(&format!(
+        "{tracked}{read}1 says GET bar\na2 hears CLIENT TRACKING ON\na2 hears GET bar\na2 says +OK\na2 says _\n1 hears _\n\
+         a2 says {INVALIDATE_ALL}\nb2 says {INVALIDATE_ALL}\n1 hears {INVALIDATE_ALL}\n1 says PING\n1 hears +PONG\n\
+         b2 says {INVALIDATE_ALL}\n1 hears {INVALIDATE_ALL}"
+    ));
 }

@@ -238,3 +238,26 @@ fn a_walk_waits_for_a_primary_that_is_replaced() {
     );
     run_with(settings, &script);
 }
+
+#[test]
+fn who_waits_for_the_end_of_a_pause_is_a_blocked_client() {
+    play(
+        "1 says CLIENT PAUSE 100000 WRITE\n1 hears \"gathered\"\n2 says SET foo 1\n1 says INFO clients\na hears INFO clients\nb hears INFO clients\n\
+         a says \"blocked_clients:1\"\nb says \"blocked_clients:2\"\n1 hears $19\\r\\nblocked_clients:4\\r\\n",
+    );
+}
+
+#[test]
+fn a_transaction_that_only_reads_does_not_wait_for_the_end_of_a_pause() {
+    let queue = |request: &str| format!("1 says MULTI\n1 hears +OK\n1 says {request}\n1 hears +QUEUED\n");
+    let pause = "2 says CLIENT PAUSE 100000 WRITE\n2 hears \"gathered\"\n1 says EXEC\n";
+    play(&format!(
+        "{}{pause}b hears MULTI\nb hears GET foo\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n$-1\n1 hears *1\\r\\n$-1",
+        queue("GET foo")
+    ));
+    play(&format!(
+        "{}{pause}wait 100001\nb hears MULTI\nb hears SET foo 1\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n+OK\n\
+         1 hears *1\\r\\n+OK",
+        queue("SET foo 1")
+    ));
+}

@@ -38,6 +38,9 @@ impl Proxy {
 
     /// Tells a client, or the one that it has named, that keys have changed.
     fn invalidate(&mut self, client: SessionId, push: &[u8]) {
+        if is_all(push) && self.has_forgotten(client) {
+            return;
+        }
         let Some(tracking) = self.tracking(client) else { return };
         let Some(number) = tracking.options.redirect else { return self.announce_keys(client, push) };
         let target = tracking.target;
@@ -53,6 +56,20 @@ impl Proxy {
         writer.bulk(b"tracking-redir-broken");
         writer.integer(number as i64);
         self.announce_keys(client, &broken);
+    }
+
+    /// Whether a client was told to forget everything, and has had no reply since. Then it need not hear it again: nodes all
+    /// say so when they are flushed. Notes that it is told now.
+    fn has_forgotten(&mut self, client: SessionId) -> bool {
+        let Some(session) = self.sessions.get(client) else { return false };
+        let (next, answered) = (session.upcoming(), session.under_way() == 0);
+        let Some(tracking) = self.tracking(client) else { return false };
+        let has = tracking.forgot == Some(next);
+        // It hears it behind its replies; somebody else may hear it before.
+        if answered || tracking.options.redirect.is_none() {
+            tracking.forgot = Some(next);
+        }
+        has
     }
 
     /// Hands a push on to a client in its protocol, if that has a form for it.
@@ -119,6 +136,11 @@ impl Proxy {
             self.invalidate(client, ALL);
         }
     }
+}
+
+/// Whether a push says that every key has changed.
+fn is_all(push: &[u8]) -> bool {
+    push.ends_with(b"\r\n_\r\n")
 }
 
 /// A push as a message of RESP2.

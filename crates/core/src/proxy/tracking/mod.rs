@@ -8,10 +8,14 @@
 //! ```text
 //! client (RESP3)            ─► its trunk: HELLO 3, CLIENT TRACKING ON …      ─► nodes
 //!        ▲───────────────────────── >invalidate ◄───────────────────────────────┘
-//! client (RESP2, REDIRECT n) ─► its trunk: HELLO 2, CLIENT TRACKING ON REDIRECT e … ─► nodes
+//! client (REDIRECT n)       ─► its trunk: HELLO …, CLIENT TRACKING ON REDIRECT e … ─► nodes
 //! client n ◄── >invalidate ◄─── its ear:   HELLO 3; this connection's number is e  ◄────┘
 //! ```
+//!
+//! Who asks for other options, or for the other protocol while another client hears of its keys, keeps its
+//! connections and what nodes remember of them ([`adjust`]).
 
+mod adjust;
 mod caching;
 mod hear;
 mod options;
@@ -41,6 +45,8 @@ pub(crate) struct Tracking {
     /// Whether that client is gone.
     is_broken: bool,
     caching: Option<Caching>,
+    /// The number of its next request when it was last told to forget everything, if that was behind all replies.
+    forgot: Option<u32>,
 }
 
 impl Tracking {
@@ -92,23 +98,25 @@ impl Proxy {
             self.end_tracking(id);
             return self.reply_with(id, |out| out.simple("OK"));
         };
-        let before = self.tracking(id).map(|tracking| &tracking.options);
-        let options = match wanted.after(before) {
+        let before = self.tracking(id).map(|tracking| tracking.options.clone());
+        let options = match wanted.after(before.as_ref()) {
             Ok(options) => options,
             Err(error) => return self.refuse(id, &error),
         };
-        if before.is_some_and(|before| *before == options) && redirect.is_none() {
+        if before.as_ref().is_some_and(|before| *before == options) && redirect.is_none() {
             return self.reply_with(id, |out| out.simple("OK"));
         }
         let bcast = options.bcast;
         if let Some(session) = self.sessions.get_mut(id) {
-            let tracking = Tracking { options, target, is_broken: false, caching: None };
+            let tracking = Tracking { options, target, is_broken: false, caching: None, forgot: None };
             session.extra.get_or_insert_default().tracking = Some(Box::new(tracking));
         }
         if !self.trackers.contains(&id) {
             self.trackers.push(id);
         }
-        self.retrunk(id);
+        if !before.is_some_and(|before| self.adjust(id, &before)) {
+            self.retrunk(id);
+        }
         if !bcast {
             return self.reply_with(id, |out| out.simple("OK"));
         }
@@ -148,15 +156,13 @@ impl Proxy {
         let Some(tracking) = self.tracking(id).filter(|tracking| tracking.is_heard(proto)) else {
             return self.shared_trunk(proto, login);
         };
-        let prelude = tracking.options.request(None);
         let mut trunk = Trunk::new(proto, login.cloned(), Tenancy::Of(id));
-        match proto {
-            Proto::Three => trunk.prelude.push(prelude),
-            Proto::Two => {
-                let ear = self.new_trunk(Trunk::new(Proto::Three, login.cloned(), Tenancy::Of(id)));
-                self.enter_trunk(ear);
-                trunk.ear = Some(ear);
-            }
+        if tracking.options.redirect.is_none() {
+            trunk.prelude.push(tracking.options.request(None));
+        } else {
+            let ear = self.new_trunk(Trunk::new(Proto::Three, login.cloned(), Tenancy::Of(id)));
+            self.enter_trunk(ear);
+            trunk.ear = Some(ear);
         }
         self.new_trunk(trunk)
     }

@@ -114,6 +114,14 @@ impl Options {
         Ok(self)
     }
 
+    /// What a node has to be asked for where it goes by those options already: prefixes that came to those `before`, and
+    /// the rest. `None` if nothing is new to it.
+    pub(super) fn since(&self, before: &Options) -> Option<Options> {
+        let prefixes = self.prefixes.get(before.prefixes.len()..).unwrap_or_default().to_vec();
+        let same = self.reads == before.reads && self.noloop == before.noloop && prefixes.is_empty();
+        (!same).then(|| Options { prefixes, ..self.clone() })
+    }
+
     /// CLIENT TRACKING as a node is asked for it.
     pub(super) fn request(&self, redirect: Option<u64>) -> Vec<u8> {
         let number = redirect.map(|number| number.to_string());

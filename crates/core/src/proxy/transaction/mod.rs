@@ -56,6 +56,11 @@ impl Proxy {
         self.transaction(id)?.queue.as_deref_mut()
     }
 
+    /// Whether nothing that a client has queued may change data.
+    pub(super) fn queues_only_reads(&mut self, id: SessionId) -> bool {
+        self.queue(id).is_some_and(|queue| queue.only_reads())
+    }
+
     /// Whether a client is between MULTI and EXEC.
     pub(super) fn is_queueing(&self, id: SessionId) -> bool {
         let extra = self.sessions.get(id).and_then(|session| session.extra.as_ref());

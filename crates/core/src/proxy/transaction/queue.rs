@@ -93,6 +93,11 @@ impl Queue {
         self.resend
     }
 
+    /// Whether nothing in it may change data.
+    pub(super) fn only_reads(&self) -> bool {
+        self.resend == Resend::Yes && !self.flushes
+    }
+
     /// Whether the node's replies are all that EXEC answers.
     pub(super) fn goal(&self) -> Goal {
         let all_at_node = |piece: &Piece| matches!(piece, Piece::Node { .. });
