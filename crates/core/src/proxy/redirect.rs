@@ -113,7 +113,9 @@ impl Proxy {
         let returns = ticket.tries > 1 && !self.first_are_back(ticket.session);
         match way {
             // Behind what was refused before it and is held, or on its way to another node.
-            Way::Pipe(pipe) if returns || self.park.holds(&ticket) || !self.follows_its_own(&ticket, pipe) => {
+            Way::Pipe(pipe)
+                if returns || self.park.holds(&ticket) || !self.follows_its_own(&ticket, pipe) =>
+            {
                 self.hold(Ticket { tries: 0, ..ticket }, frame, self.now.steady);
             }
             Way::Pipe(pipe) => {

@@ -166,7 +166,11 @@ mod tests {
 
     #[test]
     fn the_list_names_every_drill() {
-        let list = list();
-        assert!(catalogue::ALL.iter().all(|drill| list.contains(drill.name) && list.contains(drill.about)));
+        for durability in [Durability::Async, Durability::Replicated] {
+            let list = list(durability);
+            assert!(
+                catalogue::ALL.iter().all(|drill| list.contains(drill.name) && list.contains(drill.about))
+            );
+        }
     }
 }
