@@ -13,7 +13,7 @@ use crate::record::{Record, Sample, Spread, Table};
 use crate::stage::{DIRECT, FLOOR, GATEWAY, HAPROXY};
 use std::fmt::Write;
 
-const WIDTH: f64 = 980.0;
+const WIDTH: f64 = 1080.0;
 const TOP: f64 = 96.0;
 const LINE: f64 = 30.0;
 const SPAN: f64 = 270.0;
@@ -57,14 +57,14 @@ struct Panel {
 
 const PANELS: [Panel; 2] = [
     Panel {
-        left: 270.0,
+        left: 330.0,
         head: "processor time of the proxy, HAProxy = 1",
         better: "less is better",
         to: HAPROXY,
         figure: |sample| sample.proxy_us,
     },
     Panel {
-        left: 630.0,
+        left: 710.0,
         head: "requests per processor second of all, direct = 1",
         better: "more is better",
         to: DIRECT,
@@ -87,7 +87,7 @@ pub(crate) fn svg(record: &Record) -> String {
     }
     for (at, table) in tables.iter().enumerate() {
         let y = TOP + LINE * (at as f64 + 0.5);
-        text(&mut out, "", 254.0, y + 4.0, "end", &table.load);
+        text(&mut out, "", 314.0, y + 4.0, "end", &table.load);
         for panel in &PANELS {
             dots(&mut out, panel, table, y);
         }
@@ -103,7 +103,7 @@ fn legend(out: &mut String, tables: &[&Table]) {
             names.push(&line.target);
         }
     }
-    let mut x = PANELS[0].left;
+    let mut x = 24.0;
     for name in names {
         mark(out, name, x, 18.0);
         let shown = if name == FLOOR { "a server that only answers (the floor)" } else { name };
