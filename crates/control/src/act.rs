@@ -56,6 +56,7 @@ pub(crate) async fn act(
             run(eyes, target, &cluster(&["FAILOVER", "FORCE"])).await
         }
         Step::Forget { id, .. } => run(eyes, target, &cluster(&["FORGET", &id.0])).await,
+        Step::Raise { .. } => run(eyes, target, &cluster(&["BUMPEPOCH"])).await,
         Step::SetEpoch { epoch, .. } => {
             run(eyes, target, &cluster(&["SET-CONFIG-EPOCH", &epoch.to_string()])).await
         }

@@ -50,11 +50,13 @@ struct Eye {
 }
 
 /// What is true of a node whatever process it has.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Past {
     /// Whether it owned slots when it last answered.
     led: bool,
     yielded_at: Option<u64>,
+    /// The stream that it wrote when it last answered, as a primary.
+    wrote: Option<String>,
 }
 
 impl std::fmt::Debug for Eye {
@@ -98,7 +100,7 @@ impl Eyes {
                     });
                 }
                 Some(Process::Absent | Process::Exited { .. }) | None => {
-                    *eye = Eye { past: eye.past, ..Eye::default() };
+                    *eye = Eye { past: std::mem::take(&mut eye.past), ..Eye::default() };
                 }
             }
         }
@@ -150,6 +152,7 @@ impl Eyes {
             settings,
             won_at,
             yielded_at: eye.and_then(|eye| eye.past.yielded_at),
+            wrote: eye.and_then(|eye| eye.past.wrote.clone()),
             forced_at,
         }
     }
@@ -190,6 +193,7 @@ impl Eye {
 impl Past {
     /// Keeps track of who owned slots and copies somebody now.
     fn remember(&mut self, facts: &Facts, now: u64) {
+        self.wrote = matches!(facts.duty, Duty::Primary).then(|| facts.stream.clone());
         match &facts.duty {
             Duty::Primary => self.led = !facts.own_slots().is_empty(),
             Duty::Replica { .. } if self.led => (self.led, self.yielded_at) = (false, Some(now)),
@@ -257,7 +261,8 @@ fn facts(vitals: &Vitals, nodes: &str, state: &str) -> Result<Facts, String> {
     };
     let state = if state.contains("cluster_state:ok") { State::Ok } else { State::Fail };
     let (id, duty) = (own.id.clone(), vitals.duty(of));
-    Ok(Facts { id, state, duty, offset: vitals.offset, keys: vitals.keys, view })
+    let stream = vitals.stream.clone();
+    Ok(Facts { id, state, duty, stream, offset: vitals.offset, keys: vitals.keys, view })
 }
 
 /// An error of the client library in words for a person.

@@ -276,6 +276,7 @@ fn level(step: &Step) -> Level {
         | Step::Configure { .. }
         | Step::Switch { .. }
         | Step::Forget { .. }
+        | Step::Raise { .. }
         | Step::SetEpoch { .. }
         | Step::AddSlots { .. }
         | Step::Meet { .. }

@@ -25,7 +25,9 @@ pub(crate) struct Vitals {
     pub(crate) link_down_s: Option<u64>,
     /// Replicas attached to a primary.
     pub(crate) attached: u64,
-    /// Position in the replication stream.
+    /// The replication stream that it writes or copies.
+    pub(crate) stream: String,
+    /// Position in it.
     pub(crate) offset: u64,
     /// Number of keys.
     pub(crate) keys: u64,
@@ -58,6 +60,7 @@ impl Vitals {
             // -1 as long as it was never up
             link_down_s: fields.get("master_link_down_since_seconds").and_then(|text| text.parse().ok()),
             attached: number("connected_slaves"),
+            stream: fields.get("master_replid").copied().unwrap_or_default().to_owned(),
             offset,
             keys: fields.get("db0").map_or(0, |db| keys(db)),
             memory: (number("used_memory"), number("maxmemory")),

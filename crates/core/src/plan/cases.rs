@@ -63,6 +63,7 @@ impl Moment {
                 id: id(at),
                 state: State::Ok,
                 duty: if at < 3 { Duty::Primary } else { Duty::Replica { of: id(at - 3), link: Link::Up } },
+                stream: "s".to_owned(),
                 offset: 100,
                 keys: 10,
                 view: (0..6).map(|peer| line(peer, at)).collect(),
@@ -73,6 +74,7 @@ impl Moment {
             settings: Settings::InForce,
             won_at: None,
             yielded_at: None,
+            wrote: None,
             forced_at: None,
         };
         Moment {
@@ -384,10 +386,9 @@ fn a_node_with_foreign_keys_stops_the_forming_of_a_cluster() {
     assert!(moment.waits().contains("e forms no cluster with the others, but holds 3 keys"));
 }
 
-#[test]
-fn a_demoted_primary_that_was_never_in_sync_again_is_the_last_choice() {
-    // a was replaced by d, which died before a had copied it; e was in sync with d
-    let mut moment = Moment::calm().dead(3, Disk::Blank);
+/// a was replaced by d, which died a moment later; e copies d too. Neither link is up any more, and a is ahead.
+fn two_failovers(disk: Disk) -> Moment {
+    let mut moment = Moment::calm().dead(3, disk);
     for viewer in [0, 1, 2, 4, 5] {
         let view = &mut moment.facts(viewer).view;
         for peer in view.iter_mut() {
@@ -408,10 +409,55 @@ fn a_demoted_primary_that_was_never_in_sync_again_is_the_last_choice() {
     moment.facts(0).offset = 900;
     moment.facts(4).duty = Duty::Replica { of: id(3), link: down };
     moment.seen(0).yielded_at = Some(NOW - 900);
+    moment.seen(3).wrote = Some("since".to_owned());
+    moment
+}
+
+#[test]
+fn who_has_the_stream_of_the_last_promotion_comes_before_who_is_ahead_in_an_older_one() {
+    let mut moment = two_failovers(Disk::Kept);
+    moment.facts(4).stream = "since".to_owned();
     assert_eq!(moment.steps()[0], takeover(4));
-    // one whose link was up in between has all that was sent
+    moment.facts(0).stream = "since".to_owned();
+    assert_eq!(moment.steps()[0], takeover(0));
+}
+
+#[test]
+fn where_nobody_has_what_was_written_since_the_promotion_its_disk_comes_first() {
+    assert_eq!(two_failovers(Disk::Kept).steps()[0], start(3));
+    assert_eq!(two_failovers(Disk::Blank).steps()[0], takeover(0));
+}
+
+#[test]
+fn a_primary_that_nobody_saw_after_its_promotion_left_behind_who_has_had_no_link_since() {
+    let mut moment = two_failovers(Disk::Kept);
+    moment.seen(3).wrote = None;
+    assert_eq!(moment.steps()[0], start(3));
+    // a link that was up in between: the server counts whole seconds
     moment.seen(0).yielded_at = Some(NOW - 1_500);
     assert_eq!(moment.steps()[0], takeover(0));
+}
+
+#[test]
+fn a_takeover_in_the_epoch_that_the_dead_primary_had_too_gets_a_higher_one() {
+    // a had raised its epoch to 4 before it died, and d, which had not heard of that, took over in epoch 4 too
+    let mut moment = Moment::calm().dead(0, Disk::Kept);
+    for viewer in 1..6 {
+        moment.facts(viewer).view[0].epoch = 4;
+    }
+    let view = &mut moment.facts(3).view;
+    (view[0].slots, view[0].epoch) = (Slots::none(), 1);
+    (view[3].slots, view[3].epoch, view[3].role) = (Slots::share(0, 3), 4, PeerRole::Primary);
+    moment.facts(3).duty = Duty::Primary;
+    let raise = |at: usize| Step::Raise { node: name(at) };
+    moment.seen(3).won_at = Some(NOW - 1_000);
+    assert!(moment.waits().contains("d has taken over"));
+    moment.seen(3).won_at = Some(NOW - 2_000);
+    assert_eq!(moment.steps(), [raise(1)], "d knows of no epoch above its own");
+    moment.facts(3).view[1].epoch = 5;
+    assert_eq!(moment.steps(), [raise(3)]);
+    moment.facts(3).view[3].epoch = 6;
+    assert!(moment.waits().contains("d has taken over"));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //!                │ yes
 //!                ├─ a living node claims the slots ──────────────► wait until the others know
 //!                ├─ a replica that was in sync until the end ────► promote the one with the greatest offset
+//!                │  (its stream is the dead primary's: one that it was promoted past lacks what came since)
 //!                ├─ a replica whose snapshot is newer ───────────► start that one first, and promote it
 //!                ├─ a replica that may hold data does not answer ► wait (bounded where the disk holds the data)
 //!                ├─ the disk holds the data ─────────────────────► start in place; if that fails and fails,
@@ -20,6 +21,8 @@
 
 use super::hang::end_hung;
 use super::picture::{Picture, Standing};
+use crate::config::Persistence;
+
 use super::{
     Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion,
     Seen, Slots, Step, Wanted,
@@ -72,35 +75,42 @@ enum Holds {
     OldData,
     /// What its own disk held when it was started.
     FromDisk,
-    /// It was the primary until then, and has not been in sync with its successor since, for all that is known.
+    /// Of what its dead primary wrote since its promotion it has nothing, for all that is known.
     HandedOver,
     AllSent,
 }
 
 fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
     let Lost { wanted, seen, id, slots } = *lost;
-    if let Some((heir, _)) = picture.owners().find(|(_, facts)| facts.own_slots().meets(slots)) {
+    if let Some((heir, facts)) = picture.owners().find(|(_, facts)| facts.own_slots().meets(slots)) {
+        spread(picture, plan, lost, heir, facts);
         return plan
             .wait(&wanted.name, format!("{} has taken over, the others have yet to learn it", heir.name));
     }
     let best = picture
         .replicas_of(id)
-        .map(|(replica, facts)| (holds(picture, seen, replica, facts), facts.offset, replica, facts))
+        .map(|(replica, facts)| (holds(picture, lost, facts), facts.offset, replica, facts))
         .max_by(|a, b| (a.0, a.1, &b.2.name).cmp(&(b.0, b.1, &a.2.name)));
     // a node whose address answers with another id has lost its disk
     let kept = seen.is_dead() && seen.disk == Disk::Kept;
     let hidden = hidden_copy(picture, id, kept);
     let newer = newer_copy(picture, seen);
     match (best, hidden) {
-        (Some((Holds::AllSent | Holds::HandedOver, _, replica, facts)), _) => {
-            promote(picture, plan, lost, replica, facts);
-        }
-        (Some((Holds::FromDisk | Holds::OldData, _, replica, facts)), _) if newer == Some(replica) => {
+        (Some((Holds::AllSent, _, replica, facts)), _) => promote(picture, plan, lost, replica, facts),
+        (Some((Holds::HandedOver | Holds::FromDisk | Holds::OldData, _, replica, facts)), _)
+            if newer == Some(replica) =>
+        {
             promote(picture, plan, lost, replica, facts);
         }
         _ if newer.is_some_and(|newer| !picture.answers(newer)) => wait_for_newer(plan, wanted, newer),
         (_, Some(hidden)) if !kept || picture.is_fresh(seen, SILENCE) => {
             plan.wait(&wanted.name, format!("{} may hold its data and does not answer", hidden.name));
+        }
+        // its own log has what the replica lacks; a snapshot may be older than even that
+        (Some((Holds::HandedOver, _, replica, facts)), _)
+            if picture.desired.persistence != Persistence::Aof || !kept || seen.failures() >= IN_VAIN =>
+        {
+            promote(picture, plan, lost, replica, facts);
         }
         (Some((Holds::FromDisk, _, replica, facts)), _) if !kept || seen.failures() >= IN_VAIN => {
             promote(picture, plan, lost, replica, facts);
@@ -115,6 +125,28 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
         (None | Some((Holds::Nothing, ..)), _) if is_lost(seen) => start_empty(picture, plan, lost),
         (Some(_), _) => start(picture, plan, wanted, seen, "no replica has all of its data"),
         (None, _) => start(picture, plan, wanted, seen, "it has no replica that could take over"),
+    }
+}
+
+/// Rumours tell the others who took over, but not one who knows the dead primary by the very epoch that its heir has:
+/// of two claims of one epoch the first stays (cluster.c `clusterUpdateSlotsConfigWith`), and the dead one, which
+/// would have to yield, is not there to do so. It happens where it had raised its epoch and the heir had not heard
+/// of that. A server raises its epoch only above one that it knows of, so another one begins.
+fn spread(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, heir: &Wanted, claim: &Facts) {
+    let won = picture.at(heir.addr).and_then(|(_, seen)| seen.won_at);
+    let Some(epoch) = claim.own().map(|own| own.epoch) else { return };
+    if !lost.seen.is_dead() || won.is_none_or(|won| picture.now.saturating_sub(won) < SILENCE) {
+        return;
+    }
+    let ties = |peer: &Peer| peer.epoch == epoch && peer.slots.meets(claim.own_slots());
+    if !picture.answering().any(|(_, facts)| facts.id != claim.id && facts.line(lost.id).is_some_and(ties)) {
+        return;
+    }
+    let above = claim.view.iter().any(|peer| peer.epoch > epoch);
+    let other = picture.owners().map(|(owner, _)| owner).find(|owner| owner.name != heir.name);
+    if let Some(node) = if above { Some(heir) } else { other } {
+        let because = format!("{} took over in epoch {epoch}, which {} had too", heir.name, lost.wanted.name);
+        plan.step(Step::Raise { node: node.name.clone() }, because);
     }
 }
 
@@ -205,12 +237,8 @@ fn hidden_copy<'a>(picture: &'a Picture<'_>, id: &NodeId, kept: bool) -> Option<
     copy.map(|(node, _)| node)
 }
 
-fn holds(picture: &Picture<'_>, dead: &Seen, wanted: &Wanted, replica: &Facts) -> Holds {
-    let yielded = picture.at(wanted.addr).and_then(|(_, seen)| seen.yielded_at);
-    // the server counts whole seconds
-    let down_ever_since = |since_s: u64, event: u64| {
-        since_s.saturating_add(1).saturating_mul(1_000) > picture.now.saturating_sub(event)
-    };
+fn holds(picture: &Picture<'_>, lost: &Lost<'_>, replica: &Facts) -> Holds {
+    let dead = lost.seen;
     let empty = replica.offset == 0 && replica.keys == 0;
     let link = match &replica.duty {
         Duty::Replica { link, .. } => *link,
@@ -229,8 +257,7 @@ fn holds(picture: &Picture<'_>, dead: &Seen, wanted: &Wanted, replica: &Facts) -
                 Holds::OldData
             }
         }
-        // what the successor has written since is missing, and its place may count writes that nobody else has
-        (Link::Down { since_s }, _) if !empty && yielded.is_some_and(|at| down_ever_since(since_s, at)) => {
+        (Link::Down { since_s }, _) if !empty && was_left_behind(picture, lost, replica, since_s) => {
             Holds::HandedOver
         }
         (Link::Down { .. }, Process::Exited { .. }) => Holds::AllSent,
@@ -238,6 +265,20 @@ fn holds(picture: &Picture<'_>, dead: &Seen, wanted: &Wanted, replica: &Facts) -
         (Link::Down { .. }, Process::Absent | Process::Running { .. }) if empty => Holds::Nothing,
         (Link::Down { .. }, Process::Absent | Process::Running { .. }) => Holds::AllSent,
     }
+}
+
+/// Whether all that a replica has may be from before the promotion of its dead primary: what was written since is
+/// missing then, and its place may count writes that nobody else has.
+fn was_left_behind(picture: &Picture<'_>, lost: &Lost<'_>, replica: &Facts, down_s: u64) -> bool {
+    if let Some(wrote) = lost.seen.wrote.as_ref().filter(|_| lost.seen.is_dead()) {
+        return *wrote != replica.stream;
+    }
+    // died before anybody saw what it wrote
+    let yielded = |(node, _): (&Wanted, _)| picture.at(node.addr).and_then(|(_, seen)| seen.yielded_at);
+    let promotion = picture.replicas_of(lost.id).filter_map(yielded).max();
+    // the server counts whole seconds
+    let down = down_s.saturating_add(1).saturating_mul(1_000);
+    promotion.is_some_and(|at| down > picture.now.saturating_sub(at))
 }
 
 fn promote(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Wanted, facts: &Facts) {

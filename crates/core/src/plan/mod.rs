@@ -104,6 +104,9 @@ pub struct Seen {
     pub won_at: Option<u64>,
     /// When the node, by whatever process, was last seen to stop being a primary.
     pub yielded_at: Option<u64>,
+    /// The stream that it wrote as a primary when it last answered; none where it was a replica then. A promotion
+    /// begins a new stream, so whoever has this one was in sync with it since (replication.c `shiftReplicationId`).
+    pub wrote: Option<String>,
     /// When it was last asked to become a primary by an election.
     pub forced_at: Option<u64>,
 }
@@ -209,6 +212,8 @@ pub struct Facts {
     pub state: State,
     /// What it does.
     pub duty: Duty,
+    /// The replication stream that it writes, or that it got its data from.
+    pub stream: String,
     /// Its position in the replication stream.
     pub offset: u64,
     /// Number of keys.
@@ -352,6 +357,11 @@ pub enum Step {
         /// What it forgets.
         id: NodeId,
     },
+    /// Give an owner of slots an epoch above all that it knows of (CLUSTER BUMPEPOCH).
+    Raise {
+        /// Which.
+        node: NodeName,
+    },
     /// Give a fresh node its own configuration epoch.
     SetEpoch {
         /// Which.
@@ -458,6 +468,7 @@ impl Step {
             | Step::Identify { node }
             | Step::Promote { node, .. }
             | Step::Forget { node, .. }
+            | Step::Raise { node }
             | Step::SetEpoch { node, .. }
             | Step::AddSlots { node, .. }
             | Step::Meet { node, .. }
@@ -488,6 +499,7 @@ impl fmt::Display for Step {
             Step::Promote { by: Promotion::Takeover, .. } => out.write_str("promote by takeover"),
             Step::Promote { by: Promotion::Force, .. } => out.write_str("promote by election"),
             Step::Forget { id, .. } => write!(out, "forget {id}"),
+            Step::Raise { .. } => out.write_str("raise its epoch"),
             Step::SetEpoch { epoch, .. } => write!(out, "set configuration epoch {epoch}"),
             Step::AddSlots { slots, .. } => write!(out, "own slots {slots}"),
             Step::Meet { peers, .. } => {

@@ -43,6 +43,13 @@ impl Servers {
                 assert!(self.nodes.iter().all(|node| node.id != id), "an id in use is forgotten");
                 self.nodes[at].view.remove(&id);
             }
+            Step::Raise { .. } => {
+                let top = self.nodes[at].view.values().map(|known| known.epoch).max().unwrap_or(0);
+                let id = self.nodes[at].id;
+                let own = self.nodes[at].view.get_mut(&id).expect("known");
+                assert!(!own.slots.is_empty(), "who owns nothing raises its epoch");
+                own.epoch = if own.epoch == top { top } else { top + 1 };
+            }
             Step::SetEpoch { epoch, .. } => {
                 let id = self.nodes[at].id;
                 assert!(self.nodes[at].view.len() == 1, "an epoch is set on a node that knows others");
@@ -153,6 +160,8 @@ impl Servers {
         self.nodes[from].paused_until = now + if self.below(8) == 0 { 500 } else { 10_000 };
         if self.nodes[from].paused_until > now + 500 && self.meets(at, from) {
             self.replicate_from(at, from, usize::MAX);
+            // it was asked how far it is, and writes its log before it answers (server.c `beforeSleep`)
+            self.nodes[at].disk = self.nodes[at].data.len();
             self.promote(at);
             self.rumour(at, from);
         } else {

@@ -7,6 +7,7 @@ use evenkeel_core::plan::{NodeName, Order, Progress, Request, What, admit, judge
 impl Servers {
     /// Control looks once, and does what the planner says; whether that was nothing.
     pub(crate) fn turn(&mut self) -> bool {
+        self.remember();
         self.follow_orders();
         let plan = plan(&self.desired, &self.observe(), self.now);
         let idle = plan.steps.is_empty() && self.desired.orders.is_empty();
@@ -28,6 +29,15 @@ impl Servers {
             }
         }
         idle
+    }
+
+    /// What control knows of primaries should they die.
+    fn remember(&mut self) {
+        for at in
+            (0..self.nodes.len()).filter(|at| self.answers(*at) && !self.is_loading(*at)).collect::<Vec<_>>()
+        {
+            self.nodes[at].wrote = self.own(at).of.is_none().then_some(self.nodes[at].stream);
+        }
     }
 
     /// Takes orders that are done off the list.

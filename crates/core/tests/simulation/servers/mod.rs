@@ -73,6 +73,8 @@ struct Server {
     copies: Option<u64>,
     won_at: Option<u64>,
     yielded_at: Option<u64>,
+    /// The stream that control last saw it write.
+    wrote: Option<u64>,
     forced_at: Option<u64>,
     /// Whether a fault has struck it: only that excuses a loss.
     struck: bool,
@@ -397,6 +399,7 @@ impl Server {
             copies: None,
             won_at: None,
             yielded_at: None,
+            wrote: None,
             forced_at: None,
             struck: false,
         }

@@ -39,6 +39,7 @@ impl Servers {
                 settings: Settings::InForce,
                 won_at: node.won_at,
                 yielded_at: node.yielded_at,
+                wrote: node.wrote.map(|stream| stream.to_string()),
                 forced_at: node.forced_at,
             }
         };
@@ -82,6 +83,7 @@ impl Servers {
             id: name(node.id),
             state: if self.is_ok(at) { State::Ok } else { State::Fail },
             duty: own.of.map_or(Duty::Primary, |of| Duty::Replica { of: name(of), link }),
+            stream: node.stream.to_string(),
             offset: node.offset,
             keys: node.data.len() as u64,
             view: node.view.iter().map(peer).collect(),
