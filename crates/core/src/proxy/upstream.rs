@@ -322,10 +322,13 @@ impl Proxy {
         }
     }
 
-    /// The address behind a slot, in words for an error.
+    /// Shard and address behind a slot, in words for an error.
     pub(super) fn place(&self, slot: u16) -> String {
         match self.topology.owner(slot) {
-            Some(node) => format!("node {}", self.topology.node(node).addr),
+            Some(node) => {
+                let (number, addr) = (self.topology.shard(node), self.topology.node(node).addr);
+                format!("shard {number}, node {addr}")
+            }
             None => "no node".to_owned(),
         }
     }

@@ -89,6 +89,12 @@ impl Topology {
         self.primaries.to_vec()
     }
 
+    /// The number of the shard of an owner of slots, from 1 in the order of the lowest slots, as `evenkeel failover`
+    /// takes it; 0 for who owns none.
+    pub fn shard(&self, owner: NodeIndex) -> usize {
+        self.primaries.iter().position(|(primary, _)| *primary == owner).map_or(0, |at| at + 1)
+    }
+
     /// The lowest slot above `slot` whose owner is neither nobody nor the owner of `slot` or of a lower slot.
     pub fn next_primary(&self, slot: u16) -> Option<u16> {
         self.primaries.iter().map(|(_, lowest)| *lowest).find(|lowest| *lowest > slot)

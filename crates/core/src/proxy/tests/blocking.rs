@@ -107,7 +107,7 @@ fn nobody_waits_longer_than_the_hold_time_for_a_shard() {
         settings,
         &format!(
             "{MAP}1 says BLPOP foo 0\nb2 hears BLPOP foo 0\nwait 500\nb down\nb breaks\nb2 breaks\nwait 1049\n1 hears -UNAVAILABLE \
-             slot 12182, node 10.0.0.98:7000 could not serve this for 1.0 s (connection refused); nothing was applied, try again"
+             slot 12182, shard 2, node 10.0.0.98:7000 could not serve this for 1.0 s (connection refused); nothing was applied, try again"
         ),
     );
 }

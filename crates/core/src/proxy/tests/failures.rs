@@ -74,7 +74,7 @@ fn the_hold_time_ends_with_an_error_that_says_where() {
     run_with(
         Settings { hold: 100_000, ..Settings::default() },
         &format!(
-            "{MAP}b down\nb breaks\n1 says SET foo 1\nwait 201\n1 hears -UNAVAILABLE slot 12182, node 10.0.0.98:7000 could not \
+            "{MAP}b down\nb breaks\n1 says SET foo 1\nwait 201\n1 hears -UNAVAILABLE slot 12182, shard 2, node 10.0.0.98:7000 could not \
              serve this for 0.1 s (connection refused); nothing was applied, try again"
         ),
     );
@@ -85,7 +85,7 @@ fn the_hold_buffer_is_bounded() {
     run_with(
         Settings { hold_bytes: 40, ..Settings::default() },
         &format!(
-            "{MAP}b down\nb breaks\n1 says SET foo 1\n2 says SET foo 2\n2 hears -UNAVAILABLE slot 12182, node \
+            "{MAP}b down\nb breaks\n1 says SET foo 1\n2 says SET foo 2\n2 hears -UNAVAILABLE slot 12182, shard 2, node \
              10.0.0.98:7000 cannot serve this and the gateway holds as many requests as it may; nothing was applied, \
              try again\nb up\nwait 200\nb2 hears SET foo 1\nb2 says +OK\n1 hears +OK"
         ),
@@ -346,7 +346,7 @@ fn what_is_sent_back_waits_for_the_fate_of_what_was_sent_behind_it() {
     let there_and_back = "1 says SET foo 1\n1 says SET foo 2\nb hears SET foo 1\nb hears SET foo 2\n\
          b says -MOVED 12182 10.0.0.97:7000\na hears SET foo 1\na says -MOVED 12182 10.0.0.98:7000\nwait 30\n";
     play(&format!(
-        "{there_and_back}b says +OK\n1 hears -UNAVAILABLE slot 12182, node 10.0.0.98:7000 could not serve this for 0.0 s (a later \
+        "{there_and_back}b says +OK\n1 hears -UNAVAILABLE slot 12182, shard 2, node 10.0.0.98:7000 could not serve this for 0.0 s (a later \
          command of this connection overtook it); nothing was applied, try again\n1 hears +OK"
     ));
     play(&format!(
@@ -359,7 +359,7 @@ fn what_is_sent_back_waits_for_the_fate_of_what_was_sent_behind_it() {
 fn what_was_overtaken_is_not_executed() {
     play(
         "1 says SET foo 1\n1 says SET foo 2\n1 says GET bar\nb hears SET foo 1\nb hears SET foo 2\na hears GET bar\n\
-         b says -CLUSTERDOWN x\nb says +OK\na says :7\nwait 100\n1 hears -UNAVAILABLE slot 12182, node 10.0.0.98:7000 could \
+         b says -CLUSTERDOWN x\nb says +OK\na says :7\nwait 100\n1 hears -UNAVAILABLE slot 12182, shard 2, node 10.0.0.98:7000 could \
          not serve this for 0.0 s (a later command of this connection overtook it); nothing was applied, try again\n\
          1 hears +OK\n1 hears :7",
     );
@@ -384,14 +384,14 @@ fn a_split_write_that_is_half_done_does_not_say_that_nothing_was_applied() {
         settings(),
         &format!(
             "{MAP}a down\nb down\na breaks\nb breaks\n1 says MSET foo 1 bar 2\nwait 201\n1 hears -UNAVAILABLE slot 5061, \
-             node 10.0.0.97:7000 could not serve this for 0.1 s (connection refused); nothing was applied, try again"
+             shard 1, node 10.0.0.97:7000 could not serve this for 0.1 s (connection refused); nothing was applied, try again"
         ),
     );
     run_with(
         settings(),
         &format!(
             "{MAP}b down\nb breaks\n1 says MGET foo bar\na hears MGET bar\na says *1\\r\\n:2\nwait 201\n1 hears -UNAVAILABLE \
-             slot 12182, node 10.0.0.98:7000 could not serve this for 0.1 s (connection refused); nothing was applied, try \
+             slot 12182, shard 2, node 10.0.0.98:7000 could not serve this for 0.1 s (connection refused); nothing was applied, try \
              again"
         ),
     );

@@ -266,7 +266,7 @@ fn a_subscription_that_no_node_takes_is_given_up() {
              a breaks
              1 says SUBSCRIBE x
              wait 201
-             1 hears -UNAVAILABLE slot 0, node 10.0.0.97:7000 could not serve this for 0.1 s (connection refused); nothing was applied, try again
+             1 hears -UNAVAILABLE slot 0, shard 1, node 10.0.0.97:7000 could not serve this for 0.1 s (connection refused); nothing was applied, try again
              1 says PING
              1 hears +PONG
              a up
