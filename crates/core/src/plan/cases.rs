@@ -439,6 +439,22 @@ fn a_primary_that_nobody_saw_after_its_promotion_left_behind_who_has_had_no_link
 }
 
 #[test]
+fn nobody_starts_empty_while_a_silent_node_may_have_become_a_replica_unheard() {
+    // d took over from a, which came back and copies d; only d, which died, had heard of that
+    let mut moment = two_failovers(Disk::Blank).silent(0).dead(4, Disk::Blank);
+    for viewer in [1, 2, 5] {
+        moment.facts(viewer).view[0].role = PeerRole::Primary;
+    }
+    assert!(moment.plan().waits.iter().any(|wait| wait.because.contains("a may hold its data")));
+    assert!(!moment.steps().contains(&start(3)));
+    // a server of another shard has a place
+    for viewer in [1, 2, 5] {
+        moment.facts(viewer).view[0].role = PeerRole::Replica(id(2));
+    }
+    assert!(moment.steps().contains(&start(3)));
+}
+
+#[test]
 fn a_takeover_in_the_epoch_that_the_dead_primary_had_too_gets_a_higher_one() {
     // a had raised its epoch to 4 before it died, and d, which had not heard of that, took over in epoch 4 too
     let mut moment = Moment::calm().dead(0, Disk::Kept);

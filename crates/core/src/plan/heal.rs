@@ -228,12 +228,16 @@ fn wait_for_newer(plan: &mut Plan, wanted: &Wanted, newer: Option<&Wanted>) {
 }
 
 /// A replica that may hold the data and cannot be asked now: it is silent, or, where the primary's own disk has
-/// nothing, it is dead but its disk is not empty.
+/// nothing, it is dead but its disk is not empty, or it is silent and nobody knows whom it copies.
 fn hidden_copy<'a>(picture: &'a Picture<'_>, id: &NodeId, kept: bool) -> Option<&'a Wanted> {
     let may_rise =
         |seen: &Seen| !kept && seen.is_dead() && seen.disk == Disk::Kept && seen.failures() < IN_VAIN;
     let hides = |seen: &Seen| (!seen.is_dead() && seen.facts().is_none()) || may_rise(seen);
-    let copy = picture.nodes().find(|(node, seen)| hides(seen) && picture.believed_replica(node.addr, id));
+    let may_copy = |node: &Wanted, seen: &Seen| {
+        picture.believed_replica(node.addr, id)
+            || (!kept && !seen.is_dead() && picture.has_no_place(node.addr))
+    };
+    let copy = picture.nodes().find(|(node, seen)| hides(seen) && may_copy(node, seen));
     copy.map(|(node, _)| node)
 }
 

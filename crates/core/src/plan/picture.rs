@@ -125,6 +125,13 @@ impl<'a> Picture<'a> {
         self.answering().filter(move |(_, facts)| matches!(&facts.duty, Duty::Replica { of, .. } if of == id))
     }
 
+    /// Whether nobody who answers knows the node at `addr` as an owner of slots or as a replica of anyone: it may have
+    /// become one and not be known as that yet.
+    pub(super) fn has_no_place(&self, addr: SocketAddr) -> bool {
+        let idle = |peer: &Peer| peer.slots.is_empty() && !matches!(peer.role, PeerRole::Replica(_));
+        self.answering().all(|(_, facts)| facts.view.iter().filter(|peer| peer.addr == Some(addr)).all(idle))
+    }
+
     /// Whether someone who answers believes that the node at `addr` copies `id`.
     pub(super) fn believed_replica(&self, addr: SocketAddr, id: &NodeId) -> bool {
         let copies =

@@ -72,10 +72,24 @@ impl Servers {
     /// What the servers do without us, long after a death.
     pub(super) fn elect_by_itself(&mut self, at: usize, of: u64) {
         let long = self.nodes[at].link_down.is_some_and(|since| self.now > since + 3 * TIMEOUT);
-        if long && self.nodes[at].offset > 0 && self.majority(at) && self.below(10) == 0 {
+        if long && self.nodes[at].offset > 0 && self.has_votes(at, of) && self.below(10) == 0 {
             self.say(Who::Node(at), format!("is elected by gossip in place of {of}"));
             self.promote(at);
         }
+    }
+
+    /// Whether most owners are there and would vote: not for one whose primary's slots have another owner since
+    /// (cluster.c `clusterSendFailoverAuthIfNeeded`).
+    fn has_votes(&self, at: usize, of: u64) -> bool {
+        let claimed = &self.nodes[at].view[&of];
+        let owners: Vec<(&u64, &Known)> =
+            self.nodes[at].view.iter().filter(|(_, known)| !known.slots.is_empty()).collect();
+        let votes = owners.iter().filter(|(id, known)| {
+            let voter = &self.nodes[known.at];
+            let newer = |known: &Known| known.epoch > claimed.epoch && known.slots.meets(&claimed.slots);
+            self.meets(at, known.at) && voter.id == **id && !voter.view.values().any(newer)
+        });
+        votes.count() > owners.len() / 2
     }
 
     pub(super) fn majority(&self, at: usize) -> bool {
