@@ -78,7 +78,7 @@ impl Servers {
         }
     }
 
-    /// Whether most owners are there and would vote: not for one whose primary's slots have another owner since
+    /// Whether most owners are there, own something still and would vote: not for one whose primary's slots have another owner since
     /// (cluster.c `clusterSendFailoverAuthIfNeeded`).
     fn has_votes(&self, at: usize, of: u64) -> bool {
         let claimed = &self.nodes[at].view[&of];
@@ -87,7 +87,8 @@ impl Servers {
         let votes = owners.iter().filter(|(id, known)| {
             let voter = &self.nodes[known.at];
             let newer = |known: &Known| known.epoch > claimed.epoch && known.slots.meets(&claimed.slots);
-            self.meets(at, known.at) && voter.id == **id && !voter.view.values().any(newer)
+            let votes = voter.id == **id && self.owns(known.at);
+            votes && self.meets(at, known.at) && !voter.view.values().any(newer)
         });
         votes.count() > owners.len() / 2
     }
