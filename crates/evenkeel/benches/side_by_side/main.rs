@@ -20,6 +20,7 @@ mod record;
 mod stage;
 mod strain;
 mod table;
+mod workers;
 
 use clap::Parser;
 use loads::{LOADS, Load, Values};
@@ -45,6 +46,7 @@ fn main() {
         Some(Mode::Large) => strain::large(&options),
         Some(Mode::Durability) => durability::durability(&options),
         Some(Mode::Clients) => strain::clients(&options),
+        Some(Mode::Workers) => workers::workers(&options),
         None => side_by_side(&options),
     }
 }

@@ -65,6 +65,8 @@ pub(crate) enum Mode {
     Clients,
     /// SETs that a replica confirms beside SETs that the primary acknowledges
     Durability,
+    /// New encrypted connections with one worker and with two, and how soon `auto` takes the second
+    Workers,
     /// The server that only answers
     #[command(hide = true)]
     Floor { port: u16 },

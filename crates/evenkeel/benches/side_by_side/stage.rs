@@ -102,6 +102,11 @@ impl Stage {
         Target { name, backend: Backend::One, proxy: None, server: self.one.port }
     }
 
+    /// The servers of the cluster.
+    pub(crate) fn nodes(&self) -> &[Process] {
+        &self.nodes
+    }
+
     /// The gateway's process.
     pub(crate) fn gateway(&self) -> &Process {
         self.target(GATEWAY).proxy.as_ref().expect("it has a process")
