@@ -23,6 +23,7 @@ mod busy;
 mod company;
 mod deliver;
 mod durable;
+mod early;
 mod errand;
 mod events;
 mod every;
@@ -73,6 +74,7 @@ pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
 pub use durable::Durability;
 use durable::{Confirmer, ConfirmerId};
+use early::Early;
 use hot::Hot;
 use merge::Merge;
 use monitor::Monitors;
@@ -284,6 +286,8 @@ pub struct Proxy {
     /// A pause that clients asked for, and those whose requests wait for its end.
     pause: Option<Pause>,
     paused: Vec<SessionId>,
+    /// Clients whose requests wait for the first map.
+    early: Vec<Early>,
     waits: Waits,
     losses: Losses,
     confirmers: Arena<Confirmer>,
@@ -359,6 +363,7 @@ impl Proxy {
             lane_waiters: Vec::new(),
             pause: None,
             paused: Vec::new(),
+            early: Vec::new(),
             waits: Waits::default(),
             losses: Losses::default(),
             confirmers: Arena::default(),

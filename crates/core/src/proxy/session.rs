@@ -46,6 +46,8 @@ pub(crate) enum Stop {
     Inquiry,
     /// Until the end of a pause.
     Pause,
+    /// Until there is a map.
+    Map,
     /// It is being closed: nothing more is read.
     Closing,
 }

@@ -261,3 +261,33 @@ fn a_transaction_that_only_reads_does_not_wait_for_the_end_of_a_pause() {
         queue("SET foo 1")
     ));
 }
+
+#[test]
+fn what_is_for_every_node_waits_until_there_is_a_map() {
+    let map = "map a 0-8191 b 8192-16383 c\n";
+    let sizes = "a says :1\nb says :2\n1 hears :3\n";
+    run(&format!("1 says DBSIZE\nlearned\nwait 2000\n{map}a hears DBSIZE\nb hears DBSIZE\n{sizes}"));
+    let found = "a says *2\\r\\n$1\\r\\n3\\r\\n*1\\r\\n$1\\r\\nx\n";
+    run(&format!(
+        "1 says SCAN 0 COUNT 1\nwait 2000\n{map}wait 1\na hears SCAN 0 COUNT 1\n{found}a hears INFO server\n\
+         a hears SCAN 0 COUNT 1\na says \"run_id:one\"\n{found}a hears SCAN 0 COUNT 1\n{found}\
+         1 hears *2\\r\\n$8\\r\\n13517418\\r\\n*1\\r\\n$1\\r\\nx"
+    ));
+    // Settings, and inside of a transaction too; what the client asks behind it stays behind it.
+    run(&format!(
+        "1 says CONFIG SET maxmemory 1\n2 says MULTI\n2 hears +OK\n2 says DBSIZE\n2 hears +QUEUED\n2 says EXEC\n\
+         2 says GET foo\nwait 2000\n{map}a hears CONFIG SET maxmemory 1\nb hears CONFIG SET maxmemory 1\n\
+         c hears CONFIG SET maxmemory 1\na says +OK\nb says +OK\nc says +OK\n1 hears +OK\na hears DBSIZE\nb hears DBSIZE\n\
+         a says :1\nb says :2\n2 hears *1\\r\\n:3\nb hears GET foo\nb says \"1\"\n2 hears \"1\""
+    ));
+    // Not for ever, and what was asked in the same breath has waited as long.
+    let over = "-UNAVAILABLE no node could not serve this for 10.0 s (no node answered yet); nothing was applied, try again";
+    run(&format!(
+        "1 says !*1\\r\\n$6\\r\\nDBSIZE\\r\\n*1\\r\\n$8\\r\\nFLUSHALL\\r\\nPING\\r\\n\nwait 9999\nwait 2\n1 hears {over}\n1 hears {over}\n1 hears +PONG"
+    ));
+    // A map without any owner is none.
+    run(&format!(
+        "map a b\n1 says KEYS x\nwait 5\n{map}a hears KEYS x\nb hears KEYS x\na says *0\nb says *0\n1 hears *0"
+    ));
+    run(&format!("1 says DBSIZE\n1 leaves\n{map}"));
+}
