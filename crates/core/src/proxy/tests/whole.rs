@@ -263,6 +263,61 @@ fn a_transaction_that_only_reads_does_not_wait_for_the_end_of_a_pause() {
 }
 
 #[test]
+fn a_transaction_waits_for_what_counts_as_a_write() {
+    let queue = |requests: &[&str]| {
+        let queued = |request: &&str| format!("1 says {request}\n1 hears +QUEUED\n");
+        format!("1 says MULTI\n1 hears +OK\n{}", requests.iter().map(queued).collect::<String>())
+    };
+    let pause = "2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says EXEC\n";
+    // What replicas are told of, wherever it is carried out (`server.c`: CMD_MAY_REPLICATE).
+    for (request, at_node, answer) in [
+        (
+            "PFCOUNT foo",
+            "b hears MULTI\nb hears PFCOUNT foo\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n:0\n",
+            ":0",
+        ),
+        (
+            "EVAL return(1) 1 foo",
+            "b hears MULTI\nb hears EVAL return(1) 1 foo\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n:1\n",
+            ":1",
+        ),
+        ("PUBLISH x y", "a hears PUBLISH x y\na says :0\n", ":0"),
+        ("FUNCTION FLUSH", "a hears FUNCTION FLUSH\nb hears FUNCTION FLUSH\na says +OK\nb says +OK\n", "+OK"),
+    ] {
+        play(&format!("{}{pause}wait 101\n{at_node}1 hears *1\\r\\n{answer}", queue(&[request])));
+    }
+    // What a pause lets pass, and what it waits for while it is queued.
+    play(&format!(
+        "{}{pause}a hears DBSIZE\nb hears DBSIZE\na says :1\nb says :2\n1 hears *1\\r\\n:3",
+        queue(&["DBSIZE"])
+    ));
+    play(
+        "1 says MULTI\n1 hears +OK\n2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says GET foo\n1 hears +QUEUED\n\
+         1 says PFCOUNT foo\nwait 101\n1 hears +QUEUED",
+    );
+    play(
+        "2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says EXEC\n1 hears -ERR EXEC without MULTI",
+    );
+}
+
+#[test]
+fn a_pause_in_a_transaction_begins_when_it_is_executed() {
+    play(
+        "1 says MULTI\n1 hears +OK\n1 says CLIENT PAUSE 100 ALL\n1 hears +QUEUED\n1 says SET foo 1\n1 hears +QUEUED\n\
+         1 says DBSIZE\n1 hears +QUEUED\n2 says SET foo 2\nb hears SET foo 2\nb says +OK\n2 hears +OK\n1 says EXEC\n\
+         b hears MULTI\nb hears SET foo 1\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n+OK\n\
+         a hears DBSIZE\nb hears DBSIZE\na says :1\nb says :2\n1 hears *3\\r\\n$8\\r\\ngathered\\r\\n+OK\\r\\n:3\n\
+         2 says SET foo 3\n1 says GET foo\nwait 101\nb hears SET foo 3\nb hears GET foo\nb says +OK\nb says \"3\"\n\
+         2 hears +OK\n1 hears \"3\"",
+    );
+    // What is not executed pauses nobody.
+    play(
+        "1 says MULTI\n1 hears +OK\n1 says CLIENT PAUSE 100 ALL\n1 hears +QUEUED\n1 says DISCARD\n1 hears +OK\n\
+         2 says SET foo 2\nb hears SET foo 2\nb says +OK\n2 hears +OK",
+    );
+}
+
+#[test]
 fn what_is_for_every_node_waits_until_there_is_a_map() {
     let map = "map a 0-8191 b 8192-16383 c\n";
     let sizes = "a says :1\nb says :2\n1 hears :3\n";
