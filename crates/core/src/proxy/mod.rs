@@ -94,6 +94,7 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
+pub use info::Info;
 pub use local::{Kill, Which};
 pub use monitor::Tidings;
 pub use pause::{Pause, Paused};
@@ -240,6 +241,8 @@ pub enum Gather {
     Pause(Option<Pause>),
     /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
     Receivers(Count),
+    /// Clients that wait for the end of a pause: INFO. Each worker says [`Proxy::waiting_for_pause`].
+    Info(Info),
     /// Who can end the wait of this client: `CLIENT UNBLOCK`; then [`Proxy::unblocked`], not `answer`.
     Unblock { number: u64, reason: Reason },
 }

@@ -46,8 +46,8 @@ impl Proxy {
         }
     }
 
-    /// How many clients wait for the end of a pause.
-    pub(super) fn waiting_for_pause(&self) -> usize {
+    /// How many of this worker's clients wait for the end of a pause.
+    pub fn waiting_for_pause(&self) -> usize {
         let waits = |id: &&SessionId| {
             self.sessions.get(**id).is_some_and(|session| session.stop == Some(Stop::Pause))
         };

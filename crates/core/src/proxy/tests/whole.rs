@@ -1,7 +1,8 @@
 //! Commands over the whole cluster: who is asked, and what is made of the answers.
 
 use super::{Cut, World, run, run_with};
-use crate::proxy::Settings;
+use crate::proxy::{Gather, Settings};
+use crate::resp::{Proto, Writer};
 
 /// foo is in slot 12182 (b), bar in 5061 (a), hello in 866 (a). c owns nothing, as a replica does.
 const MAP: &str = "map a 0-8191 b 8192-16383 c\n";
@@ -248,6 +249,24 @@ fn who_waits_for_the_end_of_a_pause_is_a_blocked_client() {
 }
 
 #[test]
+fn other_workers_are_asked_who_waits_for_the_end_of_a_pause() {
+    let script = format!(
+        "{MAP}1 says INFO clients\na hears INFO clients\nb hears INFO clients\na says \"blocked_clients:1\"\n\
+         b says \"blocked_clients:2\"\n1 hears $19\\r\\nblocked_clients:3\\r\\n\n1 says CLIENT PAUSE 100 WRITE\n1 hears \"gathered\"\n\
+         1 says INFO clients\na hears INFO clients\nb hears INFO clients\na says \"blocked_clients:1\"\n\
+         b says \"blocked_clients:2\"\n1 hears \"gathered\""
+    );
+    let settings = Settings { workers: 2, ..Settings::default() };
+    let mut world = World::new(settings, Cut::Everywhere);
+    world.script(&script);
+    let Some(Gather::Info(info)) = &world.gathered else { panic!("{:?}", world.gathered) };
+    let mut reply = Vec::new();
+    info.reply(4, &mut Writer::new(&mut reply, Proto::Two));
+    assert_eq!(reply, b"$19\r\nblocked_clients:7\r\n\r\n");
+    world.ends();
+}
+
+#[test]
 fn a_transaction_that_only_reads_does_not_wait_for_the_end_of_a_pause() {
     let queue = |request: &str| format!("1 says MULTI\n1 hears +OK\n1 says {request}\n1 hears +QUEUED\n");
     let pause = "2 says CLIENT PAUSE 100000 WRITE\n2 hears \"gathered\"\n1 says EXEC\n";
@@ -295,9 +314,7 @@ fn a_transaction_waits_for_what_counts_as_a_write() {
         "1 says MULTI\n1 hears +OK\n2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says GET foo\n1 hears +QUEUED\n\
          1 says PFCOUNT foo\nwait 101\n1 hears +QUEUED",
     );
-    play(
-        "2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says EXEC\n1 hears -ERR EXEC without MULTI",
-    );
+    play("2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says EXEC\n1 hears -ERR EXEC without MULTI");
 }
 
 #[test]
