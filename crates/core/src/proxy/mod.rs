@@ -95,7 +95,7 @@ pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
 pub use info::Info;
-pub use local::{Kill, Which};
+pub use local::{Filter, Kill};
 pub use monitor::Tidings;
 pub use pause::{Pause, Paused};
 pub use pubsub::Count;
@@ -234,7 +234,7 @@ pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
     /// Clients: `CLIENT LIST`.
-    Clients(Which),
+    Clients(Filter),
     /// Close clients: `CLIENT KILL`.
     Kill(Kill),
     /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
