@@ -3,7 +3,7 @@
 //!
 //! One test function: what another test of this binary would allocate meanwhile would be counted too.
 
-use evenkeel_core::proxy::{Clock, Output, PipeId, Proxy, SessionId, Settings, Which};
+use evenkeel_core::proxy::{Clock, Filter, Output, PipeId, Proxy, SessionId, Settings};
 use evenkeel_core::resp::{Proto, ReplyScan, Scan, Writer};
 use evenkeel_core::topology::{Node, NodeIndex, SLOTS, Topology, slot};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -302,7 +302,7 @@ fn an_ordinary_request_allocates_nothing() {
     world.settle();
     let each = bytes_of_an_idle_client(&mut world);
     assert!(each < 2048, "an idle client holds {each} bytes");
-    let lines = world.proxy.list_clients(&Which::All);
+    let lines = world.proxy.list_clients(&Filter::default());
     assert!(
         lines.lines().all(|line| line.contains(" qbuf=0 ") && line.contains(" tot-mem=0 ")),
         "an idle client holds bytes"

@@ -66,7 +66,6 @@ fn what_is_no_request_gets_the_servers_own_words() {
         "ECHO 'it\\'s \\n'\r\n",
         "ECHO \"abc\r\n",
         "ECHO 'abc\r\n",
-        "ECHO \"abc\"d\r\n",
         "ECHO ab\"c d\"\r\n",
         "\"\"\r\n",
         "GET / HTTP/1.1\r\n\r\n",
@@ -114,6 +113,10 @@ fn what_is_no_request_gets_the_servers_own_words() {
     ];
     let mut cases: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     cases.extend([long("FOO ", "a\n")]);
+    // Valkey takes a text right behind a closing quote; the gateway goes by Redis.
+    if !stage::server::program().contains("valkey") {
+        cases.push(b"ECHO \"abc\"d\r\n".to_vec());
+    }
     cases.push(command(&["f".repeat(200).as_str()]));
     cases.push(command(&["FOO", &"a".repeat(100), &"b".repeat(100)]));
     let different: Vec<String> = cases

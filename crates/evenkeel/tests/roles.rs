@@ -88,6 +88,10 @@ fn options_of_another_role_are_refused() {
 #[test]
 fn without_a_server_program_it_is_said_or_installed() {
     let service = Deployment::new("");
+    // It is looked for on PATH, whichever program the other tests name.
+    let config = std::fs::read_to_string(service.config()).unwrap();
+    let unnamed: Vec<&str> = config.lines().filter(|line| !line.starts_with("server =")).collect();
+    std::fs::write(service.config(), unnamed.join("\n")).unwrap();
     let bin = service.place.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let up = |more: &[&str]| {

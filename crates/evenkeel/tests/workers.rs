@@ -77,6 +77,31 @@ fn clients_are_spread_evenly_over_a_fixed_number_of_workers() {
     gateway.drain();
 }
 
+#[test]
+fn clients_of_all_workers_that_wait_for_the_end_of_a_pause_are_counted() {
+    let _alone = alone();
+    let cluster = Cluster::start(1, 0, &[]);
+    let gateway = gateway(&cluster, 2);
+    let addr = gateway.listen();
+    let mut clients: Vec<Raw> = (0..4).map(|_| Raw::connect(addr)).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask(&["PING"]), b"+PONG\r\n"));
+    let mut others: Vec<Raw> = (0..2).map(|_| Raw::connect(addr)).collect();
+    let blocked = |client: &mut Raw| {
+        let info = client.ask_text(&["INFO", "clients"]);
+        info.lines().find_map(|line| line.strip_prefix("blocked_clients:")).unwrap().to_owned()
+    };
+    assert_eq!(others[0].ask(&["CLIENT", "PAUSE", "100000", "WRITE"]), b"+OK\r\n");
+    clients.iter_mut().for_each(|client| client.send(&command(&["SET", "key", "1"])));
+    for other in &mut others {
+        wait_until("all four are counted", || blocked(other) == "4");
+    }
+    assert_eq!(others[0].ask(&["CLIENT", "UNPAUSE"]), b"+OK\r\n");
+    clients.iter_mut().for_each(|client| assert_eq!(client.reply(), b"+OK\r\n"));
+    others.iter_mut().for_each(|other| assert_eq!(blocked(other), "0"));
+    drop((clients, others));
+    gateway.drain();
+}
+
 /// Clients of a gateway, the one that asks included.
 fn crowd(addr: SocketAddr) -> usize {
     Raw::connect(addr).ask_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.is_empty()).count()

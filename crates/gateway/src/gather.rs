@@ -37,6 +37,7 @@ impl Part {
                 Part::Count(0)
             }
             Gather::Receivers(count) => Part::Receivers(proxy.receivers(count)),
+            Gather::Info(_) => Part::Count(proxy.waiting_for_pause()),
             Gather::Unblock { number, reason } => Part::Unblocked(proxy.unblock(*number, *reason)),
         }
     }
@@ -95,6 +96,7 @@ pub(crate) fn reply(what: &Gather, parts: &[Part], proto: Proto, gateway: Runnin
     match what {
         Gather::Receivers(count) => return count.reply(&receivers),
         Gather::Clients(_) => writer.verbatim(clients.as_bytes()),
+        Gather::Info(info) => info.reply(sum, &mut writer),
         Gather::Kill(kill) => kill.reply(sum, &mut writer),
         Gather::Pause(_) => writer.simple("OK"),
         Gather::Metrics | Gather::Unblock { .. } => {

@@ -369,9 +369,9 @@ impl Worker {
             Output::Gather { what, session, seq } => {
                 let token = self.next_token;
                 self.next_token += 1;
-                // Those who sleep have counted before, and a pause holds when they wake; but receivers they have none.
+                // Those who sleep have counted before, and a pause holds when they wake; but clients they have none.
                 let wanted = match what {
-                    Gather::Receivers(_) => self.shared.crew.awake(),
+                    Gather::Receivers(_) | Gather::Info(_) => self.shared.crew.awake(),
                     Gather::Metrics
                     | Gather::Clients(_)
                     | Gather::Kill(_)
@@ -468,6 +468,7 @@ impl Worker {
                 | Gather::Clients(_)
                 | Gather::Kill(_)
                 | Gather::Pause(_)
+                | Gather::Info(_)
                 | Gather::Receivers(_) => {
                     let proto = self.proxy.client_proto(done.session);
                     let (workers, since) = (self.shared.crew.awake(), self.shared.started.elapsed());

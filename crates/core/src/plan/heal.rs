@@ -58,6 +58,7 @@ pub(super) fn heal(picture: &Picture<'_>, plan: &mut Plan) {
     for (wanted, facts) in picture.answering() {
         forget(picture, plan, wanted, facts);
     }
+    replace_ghosts(picture, plan);
 }
 
 /// An owner of slots that is gone: its process is dead, or its address answers with another id.
@@ -445,6 +446,18 @@ fn start(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, seen: &Seen, w
                 );
             }
         }
+    }
+}
+
+/// Owners at no address: those who knew where they were found another there before they could be replaced. When everyone
+/// answers and none of them is it, it is as lost as one whose address answers with another id.
+fn replace_ghosts(picture: &Picture<'_>, plan: &mut Plan) {
+    let Some(ghost) = picture.ghost() else { return };
+    let without_slots = || picture.answering().filter(|(_, facts)| facts.own_slots().is_empty());
+    let given_up = without_slots().find(|(wanted, _)| picture.accepted(&wanted.name).is_some());
+    let Some((wanted, _)) = given_up.or_else(|| without_slots().next()) else { return };
+    if let Some((_, seen)) = picture.at(wanted.addr) {
+        replace(picture, plan, &Lost { wanted, seen, id: &ghost.id, slots: &ghost.slots });
     }
 }
 

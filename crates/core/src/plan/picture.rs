@@ -94,6 +94,17 @@ impl<'a> Picture<'a> {
         }
     }
 
+    /// An owner of slots that is none of those who answer, when all do, and that nobody has an address of.
+    pub(super) fn ghost(&self) -> Option<&'a Peer> {
+        if !self.all_answer() {
+            return None;
+        }
+        let lines = || self.answering().flat_map(|(_, facts)| &facts.view);
+        let is_nowhere = |ghost: &Peer| lines().all(|peer| peer.id != ghost.id || peer.addr.is_none());
+        let is_nobody = |ghost: &Peer| self.answering().all(|(_, facts)| facts.id != ghost.id);
+        lines().find(|peer| !peer.slots.is_empty() && is_nobody(peer) && is_nowhere(peer))
+    }
+
     /// The node at an address as those see it that copy it, where it took slots over of which the others have not heard
     /// yet: its predecessor may be the only one that knows.
     fn successor(&self, voices: &[&Facts], addr: SocketAddr, except: Option<&NodeId>) -> Option<&'a Peer> {

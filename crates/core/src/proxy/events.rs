@@ -259,6 +259,7 @@ impl Proxy {
         self.relieve_scripts();
         self.stream_tick();
         self.end_pause();
+        self.early_tick();
         self.tick_pubsub();
         self.wait_tick();
         self.confirmer_tick();
@@ -274,6 +275,7 @@ impl Proxy {
         let waits = self.waits.next_due(self.now.steady);
         let pause = self.pause.map(|pause| pause.until);
         let dues = self.park.next_due().into_iter().chain(self.pubsub.next_due()).chain(waits).chain(pause);
+        let dues = dues.chain(self.early_due());
         dues.fold(idle, u64::min)
     }
 

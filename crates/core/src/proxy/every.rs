@@ -60,14 +60,7 @@ impl Proxy {
         }
         let primaries = self.topology.primaries();
         if primaries.is_empty() {
-            self.learn();
-            let error = ErrorReply::Unavailable {
-                slot: None,
-                node: "no node",
-                waited_ms: 0,
-                because: "no node answered yet",
-            };
-            return self.refuse(id, &error);
+            return self.came_early(id);
         }
         let Some(trunk) = self.may_send(id) else { return Admit::Stopped };
         if primaries.iter().any(|(_, lowest)| self.is_crowded(id, *lowest, trunk)) {

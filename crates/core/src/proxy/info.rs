@@ -1,11 +1,16 @@
 //! INFO of all primaries as one text: the first one's lines, with sums, extremes and ratios of all where those are right,
 //! and the gateway's own facts where a node's would mislead. INFO NODES: every node's text under its address.
 
-use super::fold::Fan;
-use super::{Proxy, SessionId};
+use super::fold::{Fan, is_error};
+use super::merge::Merge;
+use super::{Gather, Output, Proxy, SessionId};
+use crate::command::Fold;
 use crate::resp::{Args, Proto, Writer, text};
 use std::collections::HashMap;
 use std::fmt::Write;
+
+/// The field that those who wait for the end of a pause are added to.
+const BLOCKED: &str = "blocked_clients:";
 
 /// Fields that are added up over the primaries.
 const SUMS: &[&str] = &[
@@ -152,15 +157,29 @@ const GROUPS: &[(&str, &str)] = &[
     ("# Latencystats", "latency_percentiles_usec_"),
 ];
 
+/// One INFO text of all primaries, without the clients that wait for the end of a pause: they wait here, not at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info(String);
+
+impl Info {
+    /// The reply, with so many of them on all workers.
+    pub fn reply(&self, waiting: usize, out: &mut Writer<'_>) {
+        let Info(info) = self;
+        let Some((before, rest)) = info.split_once(BLOCKED).filter(|_| waiting > 0) else {
+            return out.verbatim(info.as_bytes());
+        };
+        let (counted, after) = rest.split_once('\r').unwrap_or((rest, ""));
+        let count = counted.parse::<usize>().unwrap_or(0) + waiting;
+        out.verbatim(format!("{before}{BLOCKED}{count}\r{after}").as_bytes());
+    }
+}
+
 impl Proxy {
     /// One INFO text from the replies of all primaries; `None` when one of them is not a text.
-    pub(super) fn info(&self, fan: &Fan, parts: &[&[u8]], client: SessionId) -> Option<String> {
+    pub(super) fn info(&self, fan: &Fan, parts: &[&[u8]], client: SessionId) -> Option<Info> {
         debug_assert_eq!(fan.asked.len(), parts.len());
-        let mut texts: Vec<&str> =
+        let texts: Vec<&str> =
             parts.iter().map(|part| std::str::from_utf8(text(part)?).ok()).collect::<Option<_>>()?;
-        // Who waits for the end of a pause waits here, not at a node.
-        let here = format!("blocked_clients:{}\r\n", self.waiting_for_pause());
-        texts.push(&here);
         let port = self.sessions.get(client).map_or(0, |session| session.local.port());
         let own = [
             ("redis_mode", "cluster".to_owned()),
@@ -170,7 +189,22 @@ impl Proxy {
             ("connected_clients", (self.sessions.len() + self.elsewhere).to_string()),
             ("cluster_enabled", "1".to_owned()),
         ];
-        Some(merge(&texts, &own))
+        Some(Info(merge(&texts, &own)))
+    }
+
+    /// INFO while other workers may have clients that wait for the end of a pause: the reply comes when they have told how
+    /// many. Whether it is so.
+    pub(super) fn gather_info(&mut self, merge: &Merge) -> bool {
+        let Some((fan, parts)) = merge.fan().filter(|_| self.pause.is_some() && self.awake > 1) else {
+            return false;
+        };
+        if fan.fold != Fold::Info || parts.iter().any(|part| is_error(part)) {
+            return false;
+        }
+        let Some(info) = self.info(fan, &parts, merge.session) else { return false };
+        let (session, seq) = (merge.session, merge.seq);
+        self.outputs.push(Output::Gather { what: Gather::Info(info), session, seq });
+        true
     }
 }
 

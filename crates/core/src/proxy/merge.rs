@@ -67,6 +67,18 @@ impl Merge {
         }
     }
 
+    /// What went to several nodes, and what they answered.
+    pub(super) fn fan(&self) -> Option<(&Fan, Vec<&[u8]>)> {
+        match &self.policy {
+            Policy::Fan(fan) => Some((fan, self.replies())),
+            Policy::Gather { .. } | Policy::AllOk | Policy::Sum | Policy::Alone | Policy::Walk(_) => None,
+        }
+    }
+
+    fn replies(&self) -> Vec<&[u8]> {
+        self.parts.iter().map(|part| part.as_deref().unwrap_or_default()).collect()
+    }
+
     fn class(&self) -> Class {
         match (&self.policy, self.resend) {
             (Policy::Gather { .. } | Policy::AllOk | Policy::Sum, Resend::Yes) => Class::Read,
@@ -113,6 +125,9 @@ impl Proxy {
         }
         let Some(merge) = self.merges.remove(id) else { return };
         self.merging -= merge.bytes;
+        if !merge.too_large && self.gather_info(&merge) {
+            return;
+        }
         let mut reply = Vec::new();
         if merge.too_large {
             Writer::new(&mut reply, Proto::Two).error(ErrorReply::MergedTooLarge { limit: limit as u64 });
@@ -140,7 +155,7 @@ impl Proxy {
     }
 
     fn fold(&mut self, merge: &Merge, out: &mut Vec<u8>) {
-        let parts: Vec<&[u8]> = merge.parts.iter().map(|part| part.as_deref().unwrap_or_default()).collect();
+        let parts = merge.replies();
         let done = match &merge.policy {
             Policy::Alone => parts.first().map(|part| out.extend_from_slice(part)),
             Policy::Fan(fan) => self.fold_fan(fan, &parts, merge, out),
@@ -170,7 +185,7 @@ impl Proxy {
         }
         if fan.fold == Fold::Info && !parts.iter().any(|part| is_error(part)) {
             let info = self.info(fan, parts, merge.session)?;
-            Writer::new(out, merge.proto).verbatim(info.as_bytes());
+            info.reply(self.waiting_for_pause(), &mut Writer::new(out, merge.proto));
             return Some(());
         }
         let heard = fan.heard(parts);

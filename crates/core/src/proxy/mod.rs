@@ -23,6 +23,7 @@ mod busy;
 mod company;
 mod deliver;
 mod durable;
+mod early;
 mod errand;
 mod events;
 mod every;
@@ -73,6 +74,7 @@ pub use blocking::{Reason, Unblocked};
 use buffer::Pool;
 pub use durable::Durability;
 use durable::{Confirmer, ConfirmerId};
+use early::Early;
 use hot::Hot;
 use merge::Merge;
 use monitor::Monitors;
@@ -92,7 +94,8 @@ use upstream::Link;
 pub type SessionId = Id<session::Session>;
 /// Which connection to a node.
 pub type PipeId = Id<pipe::Pipe>;
-pub use local::{Kill, Which};
+pub use info::Info;
+pub use local::{Filter, Kill};
 pub use monitor::Tidings;
 pub use pause::{Pause, Paused};
 pub use pubsub::Count;
@@ -231,13 +234,15 @@ pub enum Gather {
     /// Counters: `EVENKEEL METRICS`.
     Metrics,
     /// Clients: `CLIENT LIST`.
-    Clients(Which),
+    Clients(Filter),
     /// Close clients: `CLIENT KILL`.
     Kill(Kill),
     /// Have requests wait, or (`None`) wait no longer: `CLIENT PAUSE`, `CLIENT UNPAUSE`.
     Pause(Option<Pause>),
     /// Receivers of a channel: PUBLISH and its kin. Each worker says [`Proxy::receivers`].
     Receivers(Count),
+    /// Clients that wait for the end of a pause: INFO. Each worker says [`Proxy::waiting_for_pause`].
+    Info(Info),
     /// Who can end the wait of this client: `CLIENT UNBLOCK`; then [`Proxy::unblocked`], not `answer`.
     Unblock { number: u64, reason: Reason },
 }
@@ -284,6 +289,8 @@ pub struct Proxy {
     /// A pause that clients asked for, and those whose requests wait for its end.
     pause: Option<Pause>,
     paused: Vec<SessionId>,
+    /// Clients whose requests wait for the first map.
+    early: Vec<Early>,
     waits: Waits,
     losses: Losses,
     confirmers: Arena<Confirmer>,
@@ -359,6 +366,7 @@ impl Proxy {
             lane_waiters: Vec::new(),
             pause: None,
             paused: Vec::new(),
+            early: Vec::new(),
             waits: Waits::default(),
             losses: Losses::default(),
             confirmers: Arena::default(),

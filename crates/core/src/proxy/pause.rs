@@ -46,8 +46,8 @@ impl Proxy {
         }
     }
 
-    /// How many clients wait for the end of a pause.
-    pub(super) fn waiting_for_pause(&self) -> usize {
+    /// How many of this worker's clients wait for the end of a pause.
+    pub fn waiting_for_pause(&self) -> usize {
         let waits = |id: &&SessionId| {
             self.sessions.get(**id).is_some_and(|session| session.stop == Some(Stop::Pause))
         };
@@ -60,9 +60,7 @@ impl Proxy {
         let waits = match self.pause.map(|pause| pause.what) {
             None => false,
             Some(Paused::All) => command.name != "client|unpause",
-            Some(Paused::Writes) => {
-                may_write(command) && !(command.name == "exec" && self.queues_only_reads(id))
-            }
+            Some(Paused::Writes) => may_write(command) || (command.name == "exec" && self.queues_writes(id)),
         };
         if waits && let Some(session) = self.sessions.get_mut(id) {
             session.stop = Some(Stop::Pause);
@@ -72,7 +70,8 @@ impl Proxy {
     }
 }
 
-/// Whether a command may change data, or something that replicas are told (`server.c`: CMD_WRITE, CMD_MAY_REPLICATE).
-fn may_write(command: &Command) -> bool {
-    command.access == Access::Write || matches!(command.name, "exec" | "pfcount" | "publish" | "spublish")
+/// Whether a command may change data, or something that replicas are told (`server.c`: CMD_WRITE, CMD_MAY_REPLICATE). EXEC
+/// is what its transaction is.
+pub(super) fn may_write(command: &Command) -> bool {
+    command.access == Access::Write || matches!(command.name, "pfcount" | "publish" | "spublish")
 }

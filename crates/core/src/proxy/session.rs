@@ -46,6 +46,8 @@ pub(crate) enum Stop {
     Inquiry,
     /// Until the end of a pause.
     Pause,
+    /// Until there is a map.
+    Map,
     /// It is being closed: nothing more is read.
     Closing,
 }
@@ -124,6 +126,8 @@ pub(crate) struct About {
     pub(crate) no_evict: bool,
     /// Whether it said CLIENT NO-TOUCH ON.
     pub(crate) no_touch: bool,
+    /// Whether it said CLIENT CAPA REDIRECT.
+    pub(crate) redirects: bool,
     /// How long its last CLIENT LIST or CLIENT INFO was: as bytes of a request, and as words.
     pub(crate) asked: (usize, usize),
 }

@@ -232,6 +232,7 @@ impl Proxy {
             self.connect_all(trunk);
         }
         self.arrange_confirmers();
+        self.map_came();
     }
 
     /// Connects a trunk to every primary ahead of the first request. A user's connections are as good as a client's own: one

@@ -133,6 +133,20 @@ pub enum ErrorReply<'a> {
     NoSuchUser(&'a str),
     /// CLIENT KILL ID of something that is no number of a client.
     ClientIdPositive,
+    /// A number of seconds or a database that is no number.
+    NamedNotAnInteger(&'a str),
+    /// A number of seconds that is 0 or less.
+    NamedNotPositive(&'a str),
+    /// CLIENT LIST or KILL with a database that does not exist.
+    ClientDatabase(&'a str),
+    /// CLIENT LIST or KILL with letters that mean nothing.
+    ClientLetters {
+        /// What they should be.
+        what: &'a str,
+        /// Where they stand.
+        filter: &'a str,
+        letters: &'a [u8],
+    },
     /// CLIENT PAUSE with a mode that does not exist.
     PauseMode,
     /// A time in milliseconds that is no number.
@@ -357,6 +371,14 @@ impl ErrorReply<'_> {
             ErrorReply::NoSuchClient => out.write_str("ERR No such client"),
             ErrorReply::NoSuchUser(name) => {
                 write!(out, "ERR No such user '{:.128}'", Printable(name.as_bytes()))
+            }
+            ErrorReply::NamedNotAnInteger(name) => {
+                write!(out, "ERR {name} is not an integer or out of range")
+            }
+            ErrorReply::NamedNotPositive(name) => write!(out, "ERR {name} should be greater than 0"),
+            ErrorReply::ClientDatabase(name) => write!(out, "ERR {name} number should be between 0 and 0"),
+            ErrorReply::ClientLetters { what, filter, letters } => {
+                write!(out, "ERR Unknown {what} found in the {filter} filter: {}", Printable(letters))
             }
             ErrorReply::ClientIdPositive => out.write_str("ERR client-id should be greater than 0"),
             ErrorReply::PauseMode => out.write_str("ERR CLIENT PAUSE mode must be WRITE or ALL"),

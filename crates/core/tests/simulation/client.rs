@@ -362,8 +362,7 @@ impl Client {
             (Some("-UNAVAILABLE"), _) => {
                 ledger.unavailable += 1;
                 let large = matches!(asked, Asked::Write { large: true, .. });
-                let excused = ["overtook", "no node answered yet"].iter().any(|reason| line.contains(reason));
-                if self.hold == Hold::Long && !large && !excused {
+                if self.hold == Hold::Long && !large && !line.contains("overtook") {
                     return Err("not served though there was time".to_owned());
                 }
                 if let Asked::Write { pairs, .. } = asked {

@@ -96,6 +96,8 @@ function agree(name, expected, got) {
   // The gateway knows commands of newer servers, and counts their arguments first.
   if (/unknown (sub)?command/i.test(expected.error ?? '')) return 'error' in got;
   if (/CROSSSLOT/.test(expected.error ?? '')) return SPLIT.test(name);
+  // Valkey 9.1 does not look whether the keys of MSETEX are in one slot.
+  if (/^msetex$/i.test(name) && /CROSSSLOT/.test(got.error ?? '')) return true;
   if ('error' in expected && 'error' in got) return false;
   if ('error' in expected || 'error' in got) return false;
   if (LOOSE.test(name)) return kind(expected.value) === kind(got.value);

@@ -9,7 +9,7 @@
 )]
 
 #[path = "../server/mod.rs"]
-mod server;
+pub mod server;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -203,6 +203,32 @@ fn a_primary_that_came_back_as_another_is_forgotten_when_its_loss_is_accepted() 
 }
 
 #[test]
+fn a_primary_that_nobody_has_an_address_of_any_more_is_replaced_or_forgotten() {
+    let strange = |moment: &mut Moment, at: usize, letter: &str| {
+        let facts = moment.facts(at);
+        facts.id = NodeId(letter.repeat(40));
+        facts.duty = Duty::Primary;
+        facts.view = vec![Peer { id: facts.id.clone(), slots: Slots::none(), ..line(at, 0) }];
+    };
+    // a came back as another, and the others noticed before we did
+    let mut moment = Moment::calm();
+    strange(&mut moment, 0, "z");
+    for at in 1..6 {
+        moment.facts(at).view.iter_mut().filter(|peer| peer.id == id(0)).for_each(|peer| peer.addr = None);
+    }
+    assert_eq!(moment.steps(), [takeover(3)], "its replica has the data");
+    // so did the replica
+    strange(&mut moment, 3, "y");
+    for at in [1, 2, 4, 5] {
+        moment.facts(at).view.retain(|peer| peer.id != id(3));
+    }
+    assert_eq!(moment.plan().losses, [name(0)]);
+    moment.order(&Request::AcceptLoss { node: "a".to_owned() }).unwrap();
+    let forget = |at: usize| Step::Forget { node: name(at), id: id(0) };
+    assert_eq!(moment.steps(), [forget(1), forget(2), forget(4), forget(5)]);
+}
+
+#[test]
 fn data_that_cannot_be_read_is_tried_again_until_a_person_gives_it_up() {
     let mut moment = Moment::calm().dead(0, Disk::Unreadable).dead(3, Disk::Lost);
     let how = "exited with status 1".to_owned();

@@ -2,11 +2,12 @@
 
 use super::super::forward::{Admit, full};
 use super::super::mute::Reply;
-use super::super::session::{About, Session, Stop};
+use super::super::session::{About, Session};
 use super::super::{Gather, Proxy, SessionId};
+use super::filter::{Dialect, Filter, flags, user_of};
 use super::hello::is_plain;
 use super::lines;
-use crate::resp::{Args, ErrorReply, Proto, Writer, parse_u64};
+use crate::resp::{Args, ErrorReply, Proto, Writer};
 use std::fmt::Write;
 
 impl Proxy {
@@ -61,29 +62,20 @@ impl Proxy {
         let now = self.now.steady;
         self.note_length(id, args);
         let asked = self.sessions.get(id).and_then(|session| session.about.as_ref()).map(|about| about.asked);
-        let describe = |session| describe(session, now, asked.unwrap_or_default());
+        let dialect = self.dialect();
+        let describe = |session| describe(session, now, asked.unwrap_or_default(), dialect);
         let line = self.sessions.get(id).map(describe).unwrap_or_default() + "\n";
         self.reply_with(id, |out| out.verbatim(line.as_bytes()))
     }
 
     pub(super) fn client_list(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
         self.note_length(id, args);
-        let option = args.get(args.len().min(3) - 1);
-        if args.len() == 2 {
-            self.gather(id, Gather::Clients(Which::All))
-        } else if args.len() == 4 && option.eq_ignore_ascii_case(b"type") {
-            match Kind::parse(args.get(3)) {
-                Ok(kind) => self.gather(id, Gather::Clients(Which::Kind(kind))),
-                Err(error) => self.refuse(id, &error),
-            }
-        } else if args.len() >= 4 && option.eq_ignore_ascii_case(b"id") {
-            let numbers: Option<Vec<u64>> = args.iter().skip(3).map(parse_u64).collect();
-            match numbers {
-                Some(numbers) => self.gather(id, Gather::Clients(Which::Numbers(numbers))),
-                None => self.refuse(id, &ErrorReply::ClientNumber),
-            }
-        } else {
-            self.refuse(id, &ErrorReply::Syntax)
+        match Filter::listed(args, self.number_of(id), self.dialect()) {
+            Ok(filter) => match self.knows_users(id, &filter) {
+                None => self.gather(id, Gather::Clients(filter)),
+                Some(admit) => admit,
+            },
+            Err(error) => self.refuse(id, &error),
         }
     }
 
@@ -97,18 +89,15 @@ impl Proxy {
     }
 
     /// The lines of CLIENT LIST for this worker's clients that are asked for.
-    pub fn list_clients(&self, which: &Which) -> String {
-        let wanted = |session: &Session| match which {
-            Which::All => true,
-            Which::Numbers(numbers) => numbers.contains(&session.number),
-            Which::Kind(kind) => kind_of(session) == *kind,
-        };
-        let lines = self.sessions.iter().filter(|(_, session)| wanted(session));
+    pub fn list_clients(&self, filter: &Filter) -> String {
+        let now = self.now.steady;
+        let lines = self.sessions.iter().filter(|(_, session)| filter.means(session, now));
+        let dialect = self.dialect();
         let asking = |session: &Session| {
             let about = session.about.as_ref().filter(|_| session.last_command == "client|list");
             about.filter(|_| session.under_way() > 0).map_or((0, 0), |about| about.asked)
         };
-        lines.map(|(_, session)| describe(session, self.now.steady, asking(session)) + "\n").collect()
+        lines.map(|(_, session)| describe(session, now, asking(session), dialect) + "\n").collect()
     }
 
     /// The protocol that a client speaks.
@@ -128,8 +117,13 @@ impl Proxy {
         self.reply_with(id, |out| out.simple("OK"))
     }
 
-    /// What a library says that it can do; nothing that the gateway says depends on it.
-    pub(super) fn client_capa(&mut self, id: SessionId) -> Admit {
+    /// What a library says that it can do: kept and shown; nothing else that the gateway says depends on it.
+    pub(super) fn client_capa(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
+        if args.iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"redirect"))
+            && let Some(about) = self.about(id)
+        {
+            about.redirects = true;
+        }
         self.reply_with(id, |out| out.simple("OK"))
     }
 
@@ -170,63 +164,6 @@ impl Proxy {
     }
 }
 
-/// Which clients CLIENT LIST is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// All of them.
-    All,
-    /// Those with these numbers.
-    Numbers(Vec<u64>),
-    /// Those of a kind.
-    Kind(Kind),
-}
-
-/// Kinds of clients (`networking.c`: `getClientTypeByName`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any other.
-    Normal,
-    /// A primary that replicates to us, or a replica of us: a gateway has neither.
-    Replication,
-    /// A subscriber.
-    Pubsub,
-}
-
-impl Kind {
-    pub(super) fn parse(word: &[u8]) -> Result<Kind, ErrorReply<'_>> {
-        match word.to_ascii_lowercase().as_slice() {
-            b"normal" => Ok(Kind::Normal),
-            b"master" | b"primary" | b"replica" | b"slave" => Ok(Kind::Replication),
-            b"pubsub" => Ok(Kind::Pubsub),
-            _ => Err(ErrorReply::ClientType(word)),
-        }
-    }
-}
-
-/// What kind of client one is.
-pub(super) fn kind_of(session: &Session) -> Kind {
-    if session.is_subscriber() { Kind::Pubsub } else { Kind::Normal }
-}
-
-/// Letters that say what state a client is in (`networking.c`: `catClientInfoString`).
-fn flags(session: &Session) -> String {
-    let (about, extra) = (session.about.as_ref(), session.extra.as_ref());
-    let letters = [
-        ('O', extra.is_some_and(|extra| extra.monitors)),
-        ('P', session.is_subscriber()),
-        ('x', extra.is_some_and(|extra| extra.transaction.queued().is_some())),
-        ('b', session.is_blocked()),
-        ('c', session.stop == Some(Stop::Closing)),
-        ('e', about.is_some_and(|about| about.no_evict)),
-        ('T', about.is_some_and(|about| about.no_touch)),
-    ];
-    let tracking = extra.and_then(|extra| extra.tracking.as_ref());
-    let tracked = tracking.into_iter().flat_map(|tracking| tracking.letters());
-    let set = letters.into_iter().filter(|(_, set)| *set).map(|(letter, _)| letter);
-    let flags: String = set.chain(tracked).collect();
-    if flags.is_empty() { "N".to_owned() } else { flags }
-}
-
 enum Library {
     Name,
     Version,
@@ -234,7 +171,7 @@ enum Library {
 
 /// One line as the server writes it, with the fields that mean something here. `asked`: the length of the request that it
 /// waits for, and of its words.
-fn describe(session: &Session, now: u64, asked: (usize, usize)) -> String {
+fn describe(session: &Session, now: u64, asked: (usize, usize), dialect: Dialect) -> String {
     let seconds = |since: u64| now.saturating_sub(since) / 1_000_000;
     let text = |bytes: Option<&Vec<u8>>| {
         bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
@@ -244,7 +181,7 @@ fn describe(session: &Session, now: u64, asked: (usize, usize)) -> String {
     let mut line = String::new();
     let _ = write!(
         line,
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub={} psub={} ssub={} multi={} qbuf={} \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={}{} db=0 sub={} psub={} ssub={} multi={} qbuf={} \
          qbuf-free=0 argv-mem={} multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user={} \
          redir={} resp={} lib-name={} lib-ver={}",
         session.number,
@@ -254,6 +191,11 @@ fn describe(session: &Session, now: u64, asked: (usize, usize)) -> String {
         seconds(session.since),
         seconds(session.active),
         flags(session),
+        match (dialect, about.is_some_and(|about| about.redirects)) {
+            (Dialect::Redis, _) => "",
+            (Dialect::Valkey | Dialect::ValkeyNot, true) => " capa=r",
+            (Dialect::Valkey | Dialect::ValkeyNot, false) => " capa=",
+        },
         subscribed[0],
         subscribed[1],
         subscribed[2],
@@ -280,14 +222,6 @@ fn describe(session: &Session, now: u64, asked: (usize, usize)) -> String {
     line
 }
 
-/// The user that a client is logged in as.
-pub(super) fn user_of(session: &Session) -> String {
-    match session.about.as_deref() {
-        Some(about) if !about.user.is_empty() => String::from_utf8_lossy(&about.user).into_owned(),
-        Some(_) | None => "default".to_owned(),
-    }
-}
-
 pub(super) fn help(out: &mut Writer<'_>) {
     lines(
         out,
@@ -296,13 +230,14 @@ pub(super) fn help(out: &mut Writer<'_>) {
             "GETNAME | SETNAME <name>",
             "    The name of this connection.",
             "CAPA <option> [<option> ...]",
-            "    Accepted; no answer of the gateway depends on what a client can do.",
+            "    Kept and shown; no other answer of the gateway depends on what a client can do.",
             "ID",
             "    The number of this connection, unique in this gateway.",
             "INFO | LIST [TYPE NORMAL|PUBSUB | ID <number> ...]",
-            "    This connection, or client connections of this gateway.",
+            "    This connection, or client connections of this gateway. In front of Valkey, LIST has the options of KILL.",
             "KILL <ip:port> | KILL <option> <value> [...]",
-            "    Close client connections of this gateway: ADDR, LADDR, ID, TYPE, USER, MAXAGE, SKIPME YES|NO.",
+            "    Close client connections of this gateway: ADDR, LADDR, ID, TYPE, USER, MAXAGE, SKIPME YES|NO. In front of",
+            "    Valkey 8.1 also FLAGS, NAME, IDLE, LIB-NAME, LIB-VER, DB, CAPA, IP, and in front of Valkey 9.0 NOT-<option>.",
             "NO-EVICT ON|OFF",
             "    Accepted; the gateway closes no client for the memory of others.",
             "NO-TOUCH ON|OFF",

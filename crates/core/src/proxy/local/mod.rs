@@ -2,10 +2,11 @@
 
 mod client;
 mod cluster;
+mod filter;
 mod hello;
 mod kill;
 
-pub use client::Which;
+pub use filter::Filter;
 pub(super) use hello::switch_to;
 pub use kill::Kill;
 
@@ -39,7 +40,7 @@ impl Proxy {
             Local::ClientInfo => self.client_info(id, args),
             Local::ClientList => self.client_list(id, args),
             Local::ClientKill => self.client_kill(id, args),
-            Local::ClientCapa => self.client_capa(id),
+            Local::ClientCapa => self.client_capa(id, args),
             Local::ClientNoEvict => self.client_no_evict(id, args),
             Local::ClientNoTouch => self.client_no_touch(id, args),
             Local::ClientPause => self.client_pause(id, args),

@@ -1,7 +1,8 @@
 //! Commands over the whole cluster: who is asked, and what is made of the answers.
 
 use super::{Cut, World, run, run_with};
-use crate::proxy::Settings;
+use crate::proxy::{Gather, Settings};
+use crate::resp::{Proto, Writer};
 
 /// foo is in slot 12182 (b), bar in 5061 (a), hello in 866 (a). c owns nothing, as a replica does.
 const MAP: &str = "map a 0-8191 b 8192-16383 c\n";
@@ -248,6 +249,24 @@ fn who_waits_for_the_end_of_a_pause_is_a_blocked_client() {
 }
 
 #[test]
+fn other_workers_are_asked_who_waits_for_the_end_of_a_pause() {
+    let script = format!(
+        "{MAP}1 says INFO clients\na hears INFO clients\nb hears INFO clients\na says \"blocked_clients:1\"\n\
+         b says \"blocked_clients:2\"\n1 hears $19\\r\\nblocked_clients:3\\r\\n\n1 says CLIENT PAUSE 100 WRITE\n1 hears \"gathered\"\n\
+         1 says INFO clients\na hears INFO clients\nb hears INFO clients\na says \"blocked_clients:1\"\n\
+         b says \"blocked_clients:2\"\n1 hears \"gathered\""
+    );
+    let settings = Settings { workers: 2, ..Settings::default() };
+    let mut world = World::new(settings, Cut::Everywhere);
+    world.script(&script);
+    let Some(Gather::Info(info)) = &world.gathered else { panic!("{:?}", world.gathered) };
+    let mut reply = Vec::new();
+    info.reply(4, &mut Writer::new(&mut reply, Proto::Two));
+    assert_eq!(reply, b"$19\r\nblocked_clients:7\r\n\r\n");
+    world.ends();
+}
+
+#[test]
 fn a_transaction_that_only_reads_does_not_wait_for_the_end_of_a_pause() {
     let queue = |request: &str| format!("1 says MULTI\n1 hears +OK\n1 says {request}\n1 hears +QUEUED\n");
     let pause = "2 says CLIENT PAUSE 100000 WRITE\n2 hears \"gathered\"\n1 says EXEC\n";
@@ -260,4 +279,87 @@ fn a_transaction_that_only_reads_does_not_wait_for_the_end_of_a_pause() {
          1 hears *1\\r\\n+OK",
         queue("SET foo 1")
     ));
+}
+
+#[test]
+fn a_transaction_waits_for_what_counts_as_a_write() {
+    let queue = |requests: &[&str]| {
+        let queued = |request: &&str| format!("1 says {request}\n1 hears +QUEUED\n");
+        format!("1 says MULTI\n1 hears +OK\n{}", requests.iter().map(queued).collect::<String>())
+    };
+    let pause = "2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says EXEC\n";
+    // What replicas are told of, wherever it is carried out (`server.c`: CMD_MAY_REPLICATE).
+    for (request, at_node, answer) in [
+        (
+            "PFCOUNT foo",
+            "b hears MULTI\nb hears PFCOUNT foo\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n:0\n",
+            ":0",
+        ),
+        (
+            "EVAL return(1) 1 foo",
+            "b hears MULTI\nb hears EVAL return(1) 1 foo\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n:1\n",
+            ":1",
+        ),
+        ("PUBLISH x y", "a hears PUBLISH x y\na says :0\n", ":0"),
+        ("FUNCTION FLUSH", "a hears FUNCTION FLUSH\nb hears FUNCTION FLUSH\na says +OK\nb says +OK\n", "+OK"),
+    ] {
+        play(&format!("{}{pause}wait 101\n{at_node}1 hears *1\\r\\n{answer}", queue(&[request])));
+    }
+    // What a pause lets pass, and what it waits for while it is queued.
+    play(&format!(
+        "{}{pause}a hears DBSIZE\nb hears DBSIZE\na says :1\nb says :2\n1 hears *1\\r\\n:3",
+        queue(&["DBSIZE"])
+    ));
+    play(
+        "1 says MULTI\n1 hears +OK\n2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says GET foo\n1 hears +QUEUED\n\
+         1 says PFCOUNT foo\nwait 101\n1 hears +QUEUED",
+    );
+    play("2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says EXEC\n1 hears -ERR EXEC without MULTI");
+}
+
+#[test]
+fn a_pause_in_a_transaction_begins_when_it_is_executed() {
+    play(
+        "1 says MULTI\n1 hears +OK\n1 says CLIENT PAUSE 100 ALL\n1 hears +QUEUED\n1 says SET foo 1\n1 hears +QUEUED\n\
+         1 says DBSIZE\n1 hears +QUEUED\n2 says SET foo 2\nb hears SET foo 2\nb says +OK\n2 hears +OK\n1 says EXEC\n\
+         b hears MULTI\nb hears SET foo 1\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n+OK\n\
+         a hears DBSIZE\nb hears DBSIZE\na says :1\nb says :2\n1 hears *3\\r\\n$8\\r\\ngathered\\r\\n+OK\\r\\n:3\n\
+         2 says SET foo 3\n1 says GET foo\nwait 101\nb hears SET foo 3\nb hears GET foo\nb says +OK\nb says \"3\"\n\
+         2 hears +OK\n1 hears \"3\"",
+    );
+    // What is not executed pauses nobody.
+    play(
+        "1 says MULTI\n1 hears +OK\n1 says CLIENT PAUSE 100 ALL\n1 hears +QUEUED\n1 says DISCARD\n1 hears +OK\n\
+         2 says SET foo 2\nb hears SET foo 2\nb says +OK\n2 hears +OK",
+    );
+}
+
+#[test]
+fn what_is_for_every_node_waits_until_there_is_a_map() {
+    let map = "map a 0-8191 b 8192-16383 c\n";
+    let sizes = "a says :1\nb says :2\n1 hears :3\n";
+    run(&format!("1 says DBSIZE\nlearned\nwait 2000\n{map}a hears DBSIZE\nb hears DBSIZE\n{sizes}"));
+    let found = "a says *2\\r\\n$1\\r\\n3\\r\\n*1\\r\\n$1\\r\\nx\n";
+    run(&format!(
+        "1 says SCAN 0 COUNT 1\nwait 2000\n{map}wait 1\na hears SCAN 0 COUNT 1\n{found}a hears INFO server\n\
+         a hears SCAN 0 COUNT 1\na says \"run_id:one\"\n{found}a hears SCAN 0 COUNT 1\n{found}\
+         1 hears *2\\r\\n$8\\r\\n13517418\\r\\n*1\\r\\n$1\\r\\nx"
+    ));
+    // Settings, and inside of a transaction too; what the client asks behind it stays behind it.
+    run(&format!(
+        "1 says CONFIG SET maxmemory 1\n2 says MULTI\n2 hears +OK\n2 says DBSIZE\n2 hears +QUEUED\n2 says EXEC\n\
+         2 says GET foo\nwait 2000\n{map}a hears CONFIG SET maxmemory 1\nb hears CONFIG SET maxmemory 1\n\
+         c hears CONFIG SET maxmemory 1\na says +OK\nb says +OK\nc says +OK\n1 hears +OK\na hears DBSIZE\nb hears DBSIZE\n\
+         a says :1\nb says :2\n2 hears *1\\r\\n:3\nb hears GET foo\nb says \"1\"\n2 hears \"1\""
+    ));
+    // Not for ever, and what was asked in the same breath has waited as long.
+    let over = "-UNAVAILABLE no node could not serve this for 10.0 s (no node answered yet); nothing was applied, try again";
+    run(&format!(
+        "1 says !*1\\r\\n$6\\r\\nDBSIZE\\r\\n*1\\r\\n$8\\r\\nFLUSHALL\\r\\nPING\\r\\n\nwait 9999\nwait 2\n1 hears {over}\n1 hears {over}\n1 hears +PONG"
+    ));
+    // A map without any owner is none.
+    run(&format!(
+        "map a b\n1 says KEYS x\nwait 5\n{map}a hears KEYS x\nb hears KEYS x\na says *0\nb says *0\n1 hears *0"
+    ));
+    run(&format!("1 says DBSIZE\n1 leaves\n{map}"));
 }

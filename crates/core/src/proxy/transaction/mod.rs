@@ -56,9 +56,9 @@ impl Proxy {
         self.transaction(id)?.queue.as_deref_mut()
     }
 
-    /// Whether nothing that a client has queued may change data.
-    pub(super) fn queues_only_reads(&mut self, id: SessionId) -> bool {
-        self.queue(id).is_some_and(|queue| queue.only_reads())
+    /// Whether something that a client has queued counts as a write for a pause.
+    pub(super) fn queues_writes(&mut self, id: SessionId) -> bool {
+        self.queue(id).is_some_and(|queue| queue.may_write())
     }
 
     /// Whether a client is between MULTI and EXEC.

@@ -2,6 +2,7 @@
 
 use super::super::buffer::Pool;
 use super::super::forward::{ANYWHERE, resend};
+use super::super::pause::may_write;
 use super::super::pipe::{Resend, Work};
 use super::block::{Block, Goal};
 use super::rehearse::Rehearsal;
@@ -50,6 +51,8 @@ pub(super) struct Queue {
     pub(super) rehearsal: Option<Rehearsal>,
     /// Whether all keys are to be deleted at the end.
     flushes: bool,
+    /// Whether a command counts as a write for a pause, wherever it is carried out.
+    may_write: bool,
     /// Whether EXEC stands at the end of `frames`.
     is_closed: bool,
 }
@@ -68,6 +71,7 @@ impl Queue {
             is_broken: false,
             rehearsal: None,
             flushes: false,
+            may_write: false,
             is_closed: false,
         }
     }
@@ -93,9 +97,9 @@ impl Queue {
         self.resend
     }
 
-    /// Whether nothing in it may change data.
-    pub(super) fn only_reads(&self) -> bool {
-        self.resend == Resend::Yes && !self.flushes
+    /// Whether something in it has to wait for the end of a pause of writes.
+    pub(super) fn may_write(&self) -> bool {
+        self.may_write
     }
 
     /// Whether the node's replies are all that EXEC answers.
@@ -157,6 +161,7 @@ impl Queue {
     /// Adds a request.
     pub(super) fn push(&mut self, command: &'static Command, place: Place, frame: &[u8], pool: &mut Pool) {
         self.bytes += frame.len();
+        self.may_write |= may_write(command);
         match place {
             Place::Node => {
                 self.at_node(command, frame, pool);
