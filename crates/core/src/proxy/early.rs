@@ -52,7 +52,8 @@ impl Proxy {
     /// Time passed: those who have waited long enough are told so.
     pub(super) fn early_tick(&mut self) {
         let (now, hold) = (self.now.steady, self.settings.hold);
-        self.early.retain(|early| !early.is_over);
+        let sessions = &self.sessions;
+        self.early.retain(|early| !early.is_over && sessions.get(early.id).is_some());
         for at in 0..self.early.len() {
             if now.saturating_sub(self.early[at].born) >= hold {
                 self.early[at].is_over = true;
