@@ -193,7 +193,7 @@ fn a_gateway_takes_over_from_another_without_a_refused_connection() {
     let _alone = alone();
     let cluster = Cluster::start(3, 0, &[]);
     let place = tempfile::tempdir().unwrap();
-    let (addr, socket) = (loopback(stage::free_ports(1)), place.path().join("handover.sock"));
+    let (addr, socket) = (loopback(stage::ports::free(1)), place.path().join("handover.sock"));
     let start = || {
         let seeds: Vec<String> = cluster.addrs().iter().map(SocketAddr::to_string).collect();
         Command::new(env!("CARGO_BIN_EXE_evenkeel"))

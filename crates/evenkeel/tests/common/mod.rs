@@ -8,13 +8,13 @@
     reason = "each test file uses its part; a test fails by it"
 )]
 
+#[path = "../ports/mod.rs"]
+mod ports;
 #[path = "../server/mod.rs"]
 pub mod server;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ use evenkeel_control::status::{Health, Node, Role, Status};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
+/// Ports of a deployment: room for nodes, gateway and page.
+const ROOM: u16 = 13;
 /// Six servers at a time are enough for a small machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -40,7 +42,7 @@ impl Deployment {
     pub fn new(cluster: &str) -> Deployment {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let place = tempfile::Builder::new().prefix("evenkeel-test-").tempdir().unwrap();
-        let base = free_base();
+        let base = ports::free(ROOM);
         let deployment = Deployment {
             dir: place.path().join("home"),
             place,
@@ -66,7 +68,7 @@ impl Deployment {
 
     /// Takes other ports for the nodes; call [`Deployment::configure`] afterwards.
     pub fn move_ports(&mut self) {
-        self.base = free_base();
+        self.base = ports::free(ROOM);
     }
 
     pub fn config(&self) -> PathBuf {
@@ -276,19 +278,4 @@ pub fn missing_keys(connection: &mut redis::Connection, count: u32) -> usize {
 pub fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata().unwrap().permissions().mode() & 0o777
-}
-
-/// A first port with room for nodes, gateway and page, and for the buses 10000 above; all below the range from
-/// which the kernel takes ports of outgoing connections.
-fn free_base() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    for _ in 0..400 {
-        let turn = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let base = 11_000 + ((std::process::id() * 7 + turn * 131) % 620 * 16) as u16;
-        let free = |port: u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok();
-        if (base..base + 13).all(free) && (base..base + 6).all(|port| free(port + 10_000)) {
-            return base;
-        }
-    }
-    panic!("no free ports between 11000 and 31000");
 }

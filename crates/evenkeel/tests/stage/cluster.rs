@@ -1,7 +1,8 @@
 //! A cluster of server processes without anybody who looks after it.
 
+use super::ports::free;
 use super::raw::{Raw, shown};
-use super::{free_ports, loopback, server, wait_until};
+use super::{loopback, server, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +25,7 @@ impl Node {
     fn try_start(options: &[&str]) -> Option<Node> {
         let dir = tempfile::tempdir().unwrap();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let addr = loopback(free_ports(1));
+        let addr = loopback(free(1));
         let child = spawn(addr, &dir, &options);
         let mut node = Node { addr, dir, child, options };
         if node.listens() {

@@ -8,13 +8,14 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "a part that fails has to fail the test")]
 
 pub mod cluster;
+#[path = "../ports/mod.rs"]
+pub mod ports;
 pub mod raw;
 #[path = "../server/mod.rs"]
 pub mod server;
 pub mod service;
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,23 +31,6 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// Whether a switch such as `EVENKEEL_FULL=1` is on.
 pub fn switched_on(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| value == "1")
-}
-
-/// The first of `count` ports in a row that are free, and whose bus ports are.
-pub fn free_ports(count: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() as u16).wrapping_mul(37);
-    for _ in 0..2000 {
-        let at = 10_000 + start.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % 9_900;
-        if (at..at + count).all(|port| is_free(port) && is_free(port + 10_000)) {
-            return at;
-        }
-    }
-    panic!("there are no free ports between 10000 and 20000");
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 pub fn loopback(port: u16) -> SocketAddr {

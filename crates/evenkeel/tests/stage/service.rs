@@ -1,7 +1,8 @@
 //! The program itself: a gateway as a process of its own, or the whole service.
 
+use super::ports::free;
 use super::raw::Raw;
-use super::{SOON, free_ports, loopback, server, wait_until};
+use super::{SOON, loopback, server, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -19,7 +20,7 @@ pub struct GatewayProcess {
 
 impl GatewayProcess {
     pub fn start(seeds: &[SocketAddr]) -> GatewayProcess {
-        let addr = loopback(free_ports(1));
+        let addr = loopback(free(1));
         let seeds: Vec<String> = seeds.iter().map(SocketAddr::to_string).collect();
         let child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
             .args(["run", "--role", "gateway", "--listen", &addr.to_string(), "--seeds", &seeds.join(",")])
@@ -75,7 +76,7 @@ pub struct Service {
 impl Service {
     /// Three primaries and three replicas, with more lines of `[cluster]`.
     pub fn start(cluster: &str) -> Service {
-        let (base, others) = (free_ports(6), free_ports(2));
+        let (base, others) = (free(6), free(2));
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("evenkeel.toml");
         let config = format!(
