@@ -259,7 +259,9 @@ impl Proxy {
         self.relieve_scripts();
         self.stream_tick();
         self.end_pause();
-        self.early_tick();
+        if !self.early.is_empty() {
+            self.early_tick();
+        }
         self.tick_pubsub();
         self.wait_tick();
         self.confirmer_tick();
