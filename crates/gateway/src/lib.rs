@@ -18,6 +18,7 @@ mod duct;
 mod gather;
 mod handover;
 mod inbox;
+mod manners;
 mod sockets;
 mod tls;
 mod watch;

@@ -8,6 +8,7 @@ use crate::doors::Listener;
 use crate::duct::Duct;
 use crate::gather::{self, Part, Running};
 use crate::inbox::{Inbox, Message};
+use crate::manners::Manners;
 use crate::sockets::{self, Connection};
 use crate::watch::Nudge;
 use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
@@ -152,6 +153,7 @@ impl Worker {
     /// Works until it is drained.
     pub(crate) fn run(&mut self) {
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
+        let mut manners = Manners::default();
         let mut next_tick = 0;
         self.shared.crew.member(self.place).runs_here();
         let _ = set_current_timer_slack(TIMER_SLACK); // else waits last up to 50 µs longer
@@ -162,6 +164,8 @@ impl Worker {
             }
             let now = self.clock();
             self.proxy.begin(now);
+            let before = self.proxy.count_answered();
+            let came = events.len();
             for event in events.drain(..) {
                 self.event(event.data.u64(), event.flags);
             }
@@ -175,6 +179,7 @@ impl Worker {
             if self.is_done() {
                 return;
             }
+            manners.turn_is_over(came, self.proxy.count_answered() - before);
         }
     }
 

@@ -422,6 +422,11 @@ impl Proxy {
         counts
     }
 
+    /// Requests that were answered so far.
+    pub fn count_answered(&self) -> u64 {
+        self.counts[Metric::Requests as usize]
+    }
+
     /// The map in use.
     pub fn topology(&self) -> &Topology {
         &self.topology
