@@ -34,14 +34,26 @@ fn redis_own_tests_pass_through_the_gateway() {
 
 #[test]
 fn redis_py_own_tests_pass_through_the_gateway() {
+    redis_py("plain", "3");
+}
+
+#[test]
+fn redis_py_own_tests_pass_in_resp2_too() {
+    redis_py("plain", "2");
+}
+
+#[test]
+fn redis_py_own_tests_pass_with_its_cluster_client_too() {
+    redis_py("cluster", "3");
+}
+
+fn redis_py(client: &str, protocol: &str) {
     if !stage::switched_on("EVENKEEL_FULL") {
         return;
     }
     let _alone = stage::alone();
-    for mode in ["plain", "cluster"] {
-        let suite = Suite::new("redis_py.py", "redis-py", &[mode, "3"]);
-        suite.compare(&format!("redis-py's own tests, {mode} client"));
-    }
+    let suite = Suite::new("redis_py.py", "redis-py", &[client, protocol]);
+    suite.compare(&format!("redis-py's own tests, {client} client, RESP{protocol}"));
 }
 
 /// A suite: its script, its source, and what stands behind the address.
