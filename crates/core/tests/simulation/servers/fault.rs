@@ -69,12 +69,14 @@ impl Servers {
         if let (false, Some(of), true) = (self.owns(at), self.own(at).of, self.below(2) == 0) {
             at = self.nodes[at].view.get(&of).map_or(at, |known| known.at);
         }
-        match self.below(14) {
+        match self.below(18) {
             0..=4 => self.kill(at),
             5 | 6 => self.hang(at),
             7 => self.restart_control(),
             8..=10 => self.cut(at),
-            11 => {
+            11 | 12 => self.stall(at),
+            13 | 14 => self.alarm(),
+            15 => {
                 let target = if self.below(2) == 0 { "all".to_owned() } else { format!("n{at:02}") };
                 self.order(&Request::Restart { target });
             }
@@ -92,7 +94,8 @@ impl Servers {
         for replica in
             (0..self.nodes.len()).filter(|replica| self.source(*replica) == Some(at)).collect::<Vec<_>>()
         {
-            if self.meets(replica, at) {
+            self.nodes[replica].left = self.nodes[replica].copies;
+            if self.gets(replica, at) {
                 let most = self.dice.pick(&[0, 1, 5, 1000]);
                 self.replicate_from(replica, at, most);
             }
@@ -131,6 +134,29 @@ impl Servers {
         self.nodes[at].struck = true;
     }
 
+    /// A replica falls behind, and nobody sees that but by how far it has come.
+    fn stall(&mut self, at: usize) {
+        let stalled = 300 + self.below(4_000);
+        self.nodes[at].stalled_until = self.now + stalled;
+        self.say(Who::Node(at), format!("gets nothing of what it should copy for {stalled} ms"));
+    }
+
+    /// Somebody promotes the furthest replica beside its primary, which works: what only that one has is lost.
+    fn alarm(&mut self) {
+        let at = self.below(self.nodes.len() as u64) as usize;
+        let Some(primary) = self.source(at).filter(|_| self.lively(at)) else { return };
+        let copies = (0..self.nodes.len()).filter(|copy| self.source(*copy) == Some(primary));
+        let Some(at) = copies.max_by_key(|copy| self.nodes[*copy].data.len()) else { return };
+        if !self.lively(at) {
+            return;
+        }
+        self.nodes[primary].struck = true;
+        self.say(Who::Node(at), format!("is promoted by a stranger beside n{primary:02}"));
+        self.promote(at);
+        // a second fault before the replies are there that the deposed one gave would be two at a time
+        self.calm_until = self.now + 2_000;
+    }
+
     fn restart_control(&mut self) {
         self.say(Who::Control, "starts again");
         let now = self.now;
@@ -147,7 +173,9 @@ impl Servers {
     pub(crate) fn mend(&mut self) {
         for node in &mut self.nodes {
             (node.cuts, node.hung_until) = (super::Cuts::default(), node.hung_until.min(self.now));
+            node.stalled_until = 0;
         }
+        self.calm_until = 0;
     }
 
     /// Whether nothing is wrong, and every replica has what its primary has.
@@ -159,6 +187,6 @@ impl Servers {
             let behind = source.is_some_and(|source| self.nodes[source].data.len() > node.data.len() + 20);
             !cut && node.hung_until <= now && !behind
         };
-        (0..self.nodes.len()).all(well) && self.is_quiet()
+        self.calm_until <= now && (0..self.nodes.len()).all(well) && self.is_quiet()
     }
 }
