@@ -107,6 +107,7 @@ pub(crate) struct Servers {
     recorded: bool,
     /// Since when somebody is asked about a loss.
     asked: u64,
+    swing: Option<fault::Swing>,
     /// Until when it is too early for another fault.
     calm_until: u64,
     /// Processes that ended since it was last asked.
@@ -150,6 +151,7 @@ impl Servers {
             next_id: 1_000,
             recorded: false,
             asked: 0,
+            swing: None,
             calm_until: 0,
             died: Vec::new(),
             executed: HashMap::new(),
