@@ -160,6 +160,8 @@ impl Servers {
         node.formerly = Some(std::mem::replace(&mut node.id, id));
         node.view = BTreeMap::from([(id, Known { at, of: None, epoch: 0, slots: Slots::none() })]);
         (node.disk, node.blank, node.struck) = (0, true, true);
+        let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != at).collect();
+        self.note_losses(at, &others, 0);
     }
 
     /// People cannot make up their minds: a shard's slots go to and fro for a while.
