@@ -265,7 +265,9 @@ impl Servers {
             }
             None => {}
         }
-        self.nodes[at].disk = self.nodes[at].data.len().saturating_sub(1);
+        // the last change may not be written yet, but what was stays so
+        let node = &mut self.nodes[at];
+        node.disk = node.data.len().saturating_sub(1).max(node.disk.min(node.data.len()));
         for other in 0..self.nodes.len() {
             if other != at && self.meets(at, other) && self.below(10) < 6 {
                 self.rumour(at, other);
