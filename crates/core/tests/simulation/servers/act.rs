@@ -43,13 +43,7 @@ impl Servers {
                 assert!(self.nodes.iter().all(|node| node.id != id), "an id in use is forgotten");
                 self.nodes[at].view.remove(&id);
             }
-            Step::Raise { .. } => {
-                let top = self.nodes[at].view.values().map(|known| known.epoch).max().unwrap_or(0);
-                let id = self.nodes[at].id;
-                let own = self.nodes[at].view.get_mut(&id).expect("known");
-                assert!(!own.slots.is_empty(), "who owns nothing raises its epoch");
-                own.epoch = if own.epoch == top { top } else { top + 1 };
-            }
+            Step::Raise { .. } => self.raise(at),
             Step::SetEpoch { epoch, .. } => {
                 let id = self.nodes[at].id;
                 assert!(self.nodes[at].view.len() == 1, "an epoch is set on a node that knows others");
@@ -81,6 +75,14 @@ impl Servers {
                 (node.link_down, node.copies) = (Some(now), None);
             }
         }
+    }
+
+    fn raise(&mut self, at: usize) {
+        let top = self.nodes[at].view.values().map(|known| known.epoch).max().unwrap_or(0);
+        let id = self.nodes[at].id;
+        let own = self.nodes[at].view.get_mut(&id).expect("known");
+        assert!(!own.slots.is_empty(), "who owns nothing raises its epoch");
+        own.epoch = if own.epoch == top { top } else { top + 1 };
     }
 
     fn stop(&mut self, at: usize) {
