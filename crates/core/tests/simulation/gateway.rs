@@ -46,7 +46,8 @@ fn trouble(front: &mut Front<Cluster>, calm: usize) {
         }
         2 | 3 => front.nodes.refuse(&mut front.dice),
         4 => front.lose_client(),
-        5..60 => {
+        5..10 => front.nodes.waver(&mut front.dice),
+        10..60 => {
             let keys = front.clients.iter().flat_map(|client| client.keys().iter().step_by(3));
             let slots: Vec<u16> = keys.map(|key| slot(key)).collect();
             front.nodes.shift(&slots, &mut front.dice);

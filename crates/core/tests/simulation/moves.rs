@@ -45,7 +45,7 @@ struct Member {
     /// Until when it refuses, and in which words.
     refuses: Option<(u64, &'static str)>,
     /// Which shard it believes to own a slot that is not with its first owner any more.
-    moved: HashMap<u16, usize>,
+    moved: BTreeMap<u16, usize>,
     /// Which node it believes to be each shard's primary.
     primary: [usize; SHARDS],
 }
@@ -55,10 +55,14 @@ pub(crate) struct Cluster {
     /// The truth: each shard's primary and the data that its two nodes share.
     primary: [usize; SHARDS],
     data: Vec<BTreeMap<Vec<u8>, Vec<u8>>>,
-    moved: HashMap<u16, usize>,
+    moved: BTreeMap<u16, usize>,
     migrations: BTreeMap<u16, Migration>,
     /// When a dead primary's replica takes over.
     takeover: [Option<u64>; SHARDS],
+    /// When its primary last handed its slots over.
+    wavered: [u64; SHARDS],
+    /// When each node last refused what it had not the slots for.
+    refused: [u64; NODES],
     /// When dead nodes come back.
     back: BTreeMap<usize, u64>,
     /// The last map, and the truth that it shows: slots move once only.
@@ -76,14 +80,16 @@ fn first_owner(slot: u16) -> usize {
 impl Cluster {
     pub(crate) fn new(trace: Trace) -> Self {
         let primary = [0, 1, 2];
-        let member = |_| Member { up: true, hung: false, refuses: None, moved: HashMap::new(), primary };
+        let member = |_| Member { up: true, hung: false, refuses: None, moved: BTreeMap::new(), primary };
         Cluster {
             members: (0..NODES).map(member).collect(),
             primary,
             data: vec![BTreeMap::new(); SHARDS],
-            moved: HashMap::new(),
+            moved: BTreeMap::new(),
             migrations: BTreeMap::new(),
             takeover: [None; SHARDS],
+            wavered: [0; SHARDS],
+            refused: [0; NODES],
             back: BTreeMap::new(),
             drawn: None,
             executed: HashMap::new(),
@@ -193,7 +199,8 @@ impl Cluster {
         let now = self.now;
         let shard = dice.below(SHARDS);
         let node = self.primary[shard];
-        if self.takeover[shard].is_some() || self.back.keys().any(|dead| dead % SHARDS == shard) {
+        let wavers = now < self.wavered[shard] + 400_000;
+        if wavers || self.takeover[shard].is_some() || self.back.keys().any(|dead| dead % SHARDS == shard) {
             return None;
         }
         let hangs = dice.once_in(3);
@@ -204,16 +211,40 @@ impl Cluster {
         (!hangs).then_some(node)
     }
 
+    /// A primary hands its slots over and gets them back a moment later, once in a while: what waited at one of the two
+    /// when the other had them is refused there or not.
+    pub(crate) fn waver(&mut self, dice: &mut Dice) {
+        let shard = dice.below(SHARDS);
+        let node = self.primary[shard];
+        let troubled = self.takeover[shard].is_some() || self.back.keys().any(|dead| dead % SHARDS == shard);
+        // one that was refused at the heir, and is on its way to the primary, could come there after what followed it to the heir
+        let astray = self.now < self.refused[(node + SHARDS) % NODES] + 200_000;
+        if troubled || astray || self.now < self.wavered[shard] + 400_000 {
+            return;
+        }
+        self.wavered[shard] = self.now;
+        self.trace.words(Who::Node(node), "hands its slots over");
+        self.change_primary(shard);
+        self.takeover[shard] = Some(self.now + 1_000 + dice.below(15_000) as u64);
+    }
+
+    fn change_primary(&mut self, shard: usize) {
+        let old = self.primary[shard];
+        let new = (old + SHARDS) % NODES;
+        self.primary[shard] = new;
+        self.trace.words(Who::Node(new), "takes over");
+        for node in [old, new] {
+            self.members[node].primary[shard] = new;
+        }
+    }
+
     /// What is due happens.
     pub(crate) fn tick(&mut self, now: u64) {
         self.now = now;
         for shard in 0..SHARDS {
             if self.takeover[shard].is_some_and(|due| due <= now) {
                 self.takeover[shard] = None;
-                let new = (self.primary[shard] + SHARDS) % NODES;
-                self.primary[shard] = new;
-                self.trace.words(Who::Node(new), "takes over");
-                self.members[new].primary[shard] = new;
+                self.change_primary(shard);
             }
         }
         let due: Vec<usize> =
@@ -293,6 +324,9 @@ impl Nodes for Cluster {
         self.trace.bytes(Who::Node(node), "is asked", &said(args));
         if let Some(refusal) = self.refusal(node, &Call { keys: &keys, writes, asking }, dice) {
             self.trace.bytes(Who::Node(node), "refuses", refusal.as_bytes());
+            if self.primary[node % SHARDS] != node {
+                self.refused[node] = self.now;
+            }
             line.writer().error(refusal);
             return Served::Yes;
         }

@@ -24,6 +24,15 @@ enum Faults {
     Many,
 }
 
+/// How long a world lasts: the more moments are looked at within a second, the fewer seconds there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// Two seconds, in which replies come in pieces while control acts.
+    Close,
+    /// Ten: servers hear nothing of each other for so long that they elect.
+    Far,
+}
+
 struct World {
     front: Front<Servers>,
     faults: Faults,
@@ -33,6 +42,7 @@ struct World {
     watch: u64,
     /// Replicas get something once in so many moments.
     lag: usize,
+    pace: Pace,
     struck: u64,
 }
 
@@ -55,7 +65,8 @@ pub(crate) fn play(seed: u64, trace: &Trace) -> Tally {
     let servers = Servers::new(seed, shape, persistence, trace).formed();
     let mut front = Front::new(seed, servers, settings, hold, trace);
     let lag = front.dice.pick(&[2, 6, 20]);
-    let mut world = World { front, faults, tick: 0, control: 0, watch: 0, lag, struck: 0 };
+    let pace = front.dice.pick(&[Pace::Close, Pace::Far]);
+    let mut world = World { front, faults, tick: 0, control: 0, watch: 0, lag, pace, struck: 0 };
     world.run();
     world.rest();
     let mut tally = world.check_end();
@@ -68,10 +79,12 @@ impl World {
     fn run(&mut self) {
         let calm = 100 + self.front.dice.below(300);
         for _ in 0..STEPS {
-            let most = match self.front.dice.below(40) {
-                0 => 60_000,
-                1..=12 => 4_000,
-                _ => 200,
+            let most = match (self.front.dice.below(40), self.pace) {
+                (0, _) => 60_000,
+                (1..=12, Pace::Close) => 4_000,
+                (1..=20, Pace::Far) => 20_000,
+                (_, Pace::Close) => 200,
+                (_, Pace::Far) => 2_000,
             };
             let time = self.front.dice.below(most) as u64;
             self.pass(time);

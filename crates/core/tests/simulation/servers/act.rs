@@ -77,6 +77,14 @@ impl Servers {
         }
     }
 
+    fn raise(&mut self, at: usize) {
+        let top = self.nodes[at].view.values().map(|known| known.epoch).max().unwrap_or(0);
+        let id = self.nodes[at].id;
+        let own = self.nodes[at].view.get_mut(&id).expect("known");
+        assert!(!own.slots.is_empty(), "who owns nothing raises its epoch");
+        own.epoch = if own.epoch == top { top } else { top + 1 };
+    }
+
     fn stop(&mut self, at: usize) {
         assert!(
             self.desired.orders.iter().any(|order| matches!(order.what, What::Restart { .. })),
@@ -123,7 +131,7 @@ impl Servers {
             return;
         }
         (node.process, node.since) = (Process::Running { pid: 1 }, now);
-        (node.offset, node.link_down, node.copies) = (0, Some(now), None);
+        (node.offset, node.link_down, node.copies, node.left) = (0, Some(now), None, None);
         (node.run, node.stream, node.before) = (run, stream, None);
         (node.blank, node.paused_until, node.lone_since) = (false, 0, None);
         let (kept, others) =
@@ -161,7 +169,7 @@ impl Servers {
             return;
         }
         self.nodes[from].paused_until = now + if self.below(8) == 0 { 500 } else { 10_000 };
-        if self.nodes[from].paused_until > now + 500 && self.meets(at, from) {
+        if self.nodes[from].paused_until > now + 500 && self.gets(at, from) {
             self.replicate_from(at, from, usize::MAX);
             // it was asked how far it is, and writes its log before it answers (server.c `beforeSleep`)
             self.nodes[at].disk = self.nodes[at].data.len();
@@ -176,11 +184,12 @@ impl Servers {
         let Some(of) = self.own(at).of else { return };
         let old = (0..self.nodes.len()).find(|old| self.nodes[*old].id == of);
         assert!(old.is_none_or(|old| !self.up(old)), "a replica is promoted beside a living primary");
+        let synced =
+            |other: usize| old.is_some_and(|old| self.nodes[other].left == Some(self.nodes[old].run));
         for other in (0..self.nodes.len()).filter(|other| *other != at && self.own(*other).of == Some(of)) {
-            let better =
-                self.nodes[other].offset > self.nodes[at].offset && self.nodes[other].link_down.is_none();
+            let better = self.nodes[other].data.len() > self.nodes[at].data.len() && synced(other);
             let answers = self.answers(other) && !self.is_loading(other);
-            assert!(!(better && answers), "a replica with less data is promoted");
+            assert!(!(better && answers), "n{at:02} is promoted, and n{other:02} has more");
         }
         let now = self.now;
         match by {

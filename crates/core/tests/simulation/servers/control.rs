@@ -1,13 +1,16 @@
 //! Control's loop over the model: the real planner's steps, and people's orders.
 
 use super::Servers;
+use super::fault::{Swing, Trap};
+use super::serve::has;
 use crate::trace::Who;
-use evenkeel_core::plan::{NodeName, Order, Progress, Request, What, admit, judge, plan, progress};
+use evenkeel_core::plan::{NodeName, Order, Progress, Request, Slots, What, admit, judge, plan, progress};
 
 impl Servers {
     /// Control looks once, and does what the planner says; whether that was nothing.
     pub(crate) fn turn(&mut self) -> bool {
         self.remember();
+        self.go_to_and_fro();
         self.follow_orders();
         let plan = plan(&self.desired, &self.observe(), self.now);
         let idle = plan.steps.is_empty() && self.desired.orders.is_empty();
@@ -37,6 +40,23 @@ impl Servers {
             (0..self.nodes.len()).filter(|at| self.answers(*at) && !self.is_loading(*at)).collect::<Vec<_>>()
         {
             self.nodes[at].wrote = self.own(at).of.is_none().then_some(self.nodes[at].stream);
+        }
+    }
+
+    fn go_to_and_fro(&mut self) {
+        let Some(Swing { shard, until, trap }) = self.swing else { return };
+        let place = Slots::share(shard, self.desired.shards).ranges()[0].0;
+        let owner = (0..self.nodes.len()).find(|at| self.answers(*at) && has(&self.own(*at).slots, place));
+        match (owner, trap) {
+            _ if until <= self.now => self.swing = None,
+            (Some(owner), Trap::Set) if self.desired.orders.is_empty() => {
+                self.snap(owner);
+                self.order(&Request::Failover { target: format!("n{owner:02}") });
+            }
+            (Some(owner), Trap::None) if self.desired.orders.is_empty() => {
+                self.order(&Request::Failover { target: format!("n{owner:02}") });
+            }
+            (Some(_) | None, Trap::Set | Trap::None) => {}
         }
     }
 

@@ -1,16 +1,32 @@
 //! What goes wrong with servers, with control, and between them.
 
-use super::{Known, Server, Servers};
+use super::{Known, Server, Servers, TIMEOUT};
 use crate::trace::Who;
 use evenkeel_core::config::Persistence;
 use evenkeel_core::plan::{Process, Request, Slots};
 use std::collections::BTreeMap;
 
+/// Slots that go to and fro.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Swing {
+    pub(super) shard: usize,
+    pub(super) until: u64,
+    pub(super) trap: Trap,
+}
+
+/// Whether the primary dies as soon as the replica that would follow it has won a moment ago, and another primary cannot
+/// be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trap {
+    None,
+    Set,
+}
+
 impl Servers {
     /// Anything goes wrong, on top of what is wrong already.
     pub(crate) fn fault(&mut self) {
         let at = self.below(self.nodes.len() as u64) as usize;
-        match self.below(18) {
+        match self.below(21) {
             0..=5 => self.kill(at),
             6 => (0..3).for_each(|_| {
                 let at = self.below(self.nodes.len() as u64) as usize;
@@ -37,19 +53,12 @@ impl Servers {
                 self.order(&Request::Restart { target });
             }
             14 | 15 => self.order(&Request::Failover { target: format!("n{at:02}") }),
+            18..=20 => self.swing(Trap::Set),
             _ if self.is_quiet() => {
                 if self.below(3) == 0 {
                     (0..self.nodes.len()).for_each(|at| self.kill(at));
                 }
-                self.kill(at);
-                self.say(Who::Node(at), "loses its directory");
-                let id = self.number();
-                self.nodes[at].formerly = Some(self.nodes[at].id);
-                self.nodes[at].id = id;
-                self.nodes[at].view =
-                    BTreeMap::from([(id, Known { at, of: None, epoch: 0, slots: Slots::none() })]);
-                self.nodes[at].disk = 0;
-                self.nodes[at].blank = true;
+                self.lose_directory(at);
             }
             _ => {}
         }
@@ -69,12 +78,16 @@ impl Servers {
         if let (false, Some(of), true) = (self.owns(at), self.own(at).of, self.below(2) == 0) {
             at = self.nodes[at].view.get(&of).map_or(at, |known| known.at);
         }
-        match self.below(14) {
+        match self.below(21) {
             0..=4 => self.kill(at),
             5 | 6 => self.hang(at),
             7 => self.restart_control(),
             8..=10 => self.cut(at),
-            11 => {
+            11 | 12 => self.stall(at),
+            13 | 14 => self.alarm(),
+            15 => self.lose_directory(at),
+            16 => self.swing(Trap::None),
+            17 => {
                 let target = if self.below(2) == 0 { "all".to_owned() } else { format!("n{at:02}") };
                 self.order(&Request::Restart { target });
             }
@@ -92,7 +105,8 @@ impl Servers {
         for replica in
             (0..self.nodes.len()).filter(|replica| self.source(*replica) == Some(at)).collect::<Vec<_>>()
         {
-            if self.meets(replica, at) {
+            self.nodes[replica].left = self.nodes[replica].copies;
+            if self.gets(replica, at) {
                 let most = self.dice.pick(&[0, 1, 5, 1000]);
                 self.replicate_from(replica, at, most);
             }
@@ -131,6 +145,65 @@ impl Servers {
         self.nodes[at].struck = true;
     }
 
+    /// A replica falls behind, and nobody sees that but by how far it has come.
+    fn stall(&mut self, at: usize) {
+        let stalled = 300 + self.below(4_000);
+        self.nodes[at].stalled_until = self.now + stalled;
+        self.say(Who::Node(at), format!("gets nothing of what it should copy for {stalled} ms"));
+    }
+
+    fn lose_directory(&mut self, at: usize) {
+        self.kill(at);
+        self.say(Who::Node(at), "loses its directory");
+        let id = self.number();
+        let node = &mut self.nodes[at];
+        node.formerly = Some(std::mem::replace(&mut node.id, id));
+        node.view = BTreeMap::from([(id, Known { at, of: None, epoch: 0, slots: Slots::none() })]);
+        (node.disk, node.blank, node.struck) = (0, true, true);
+        let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != at).collect();
+        self.note_losses(at, &others, 0);
+    }
+
+    /// People cannot make up their minds: a shard's slots go to and fro for a while.
+    fn swing(&mut self, trap: Trap) {
+        if self.desired.replicas > 0 {
+            let shard = self.below(self.desired.shards as u64) as usize;
+            self.swing = Some(Swing { shard, until: self.now + 1_000 + self.below(8_000), trap });
+        }
+    }
+
+    /// Somebody promotes the furthest replica beside its primary, which works: what only that one has is lost.
+    fn alarm(&mut self) {
+        let at = self.below(self.nodes.len() as u64) as usize;
+        let Some(primary) = self.source(at).filter(|_| self.lively(at)) else { return };
+        let copies = (0..self.nodes.len()).filter(|copy| self.source(*copy) == Some(primary));
+        let Some(at) = copies.max_by_key(|copy| self.nodes[*copy].data.len()) else { return };
+        if !self.lively(at) {
+            return;
+        }
+        self.nodes[primary].struck = true;
+        self.say(Who::Node(at), format!("is promoted by a stranger beside n{primary:02}"));
+        self.promote(at);
+        // a second fault before the replies are there that the deposed one gave would be two at a time
+        self.calm_until = self.now + 2_000;
+    }
+
+    /// The trap snaps: `at` owns the slots that swing.
+    pub(super) fn snap(&mut self, at: usize) {
+        let (now, id) = (self.now, self.nodes[at].id);
+        let recent = |other: &Server| other.won_at.is_some_and(|won| now < won + 3 * TIMEOUT);
+        let waits = (0..self.nodes.len()).any(|other| {
+            self.own(other).of == Some(id) && recent(&self.nodes[other]) && self.source(other) == Some(at)
+        });
+        let other = (0..self.nodes.len()).find(|other| *other != at && self.owns(*other));
+        if let (true, Some(other)) = (waits, other) {
+            self.kill(at);
+            self.nodes[other].cuts.control = now + 1_000 + self.below(2_000);
+            self.say(Who::Node(other), "is out of control's sight");
+            self.swing = None;
+        }
+    }
+
     fn restart_control(&mut self) {
         self.say(Who::Control, "starts again");
         let now = self.now;
@@ -147,7 +220,9 @@ impl Servers {
     pub(crate) fn mend(&mut self) {
         for node in &mut self.nodes {
             (node.cuts, node.hung_until) = (super::Cuts::default(), node.hung_until.min(self.now));
+            node.stalled_until = 0;
         }
+        (self.calm_until, self.swing) = (0, None);
     }
 
     /// Whether nothing is wrong, and every replica has what its primary has.
@@ -159,6 +234,6 @@ impl Servers {
             let behind = source.is_some_and(|source| self.nodes[source].data.len() > node.data.len() + 20);
             !cut && node.hung_until <= now && !behind
         };
-        (0..self.nodes.len()).all(well) && self.is_quiet()
+        self.calm_until <= now && (0..self.nodes.len()).all(well) && self.is_quiet()
     }
 }

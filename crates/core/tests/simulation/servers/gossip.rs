@@ -69,9 +69,16 @@ impl Servers {
         }
     }
 
-    /// What the servers do without us, long after a death.
+    /// What the servers do without us, long after a death. The replica that is furthest stands first.
     pub(super) fn elect_by_itself(&mut self, at: usize, of: u64) {
         let long = self.nodes[at].link_down.is_some_and(|since| self.now > since + 3 * TIMEOUT);
+        let ahead = |other: usize| {
+            let further = self.nodes[other].offset > self.nodes[at].offset;
+            further && self.own(other).of == Some(of) && self.meets(at, other) && self.has_votes(other, of)
+        };
+        if (0..self.nodes.len()).any(ahead) {
+            return;
+        }
         if long && self.nodes[at].offset > 0 && self.has_votes(at, of) && self.below(10) == 0 {
             self.say(Who::Node(at), format!("is elected by gossip in place of {of}"));
             self.promote(at);
@@ -118,7 +125,9 @@ impl Servers {
             self.note_losses(old, &[at], 0);
         }
         for other in 0..self.nodes.len() {
-            if other != at && self.meets(at, other) && self.below(10) > 0 {
+            // who copied the same primary copies the winner from now on: a link that works brings it that word
+            let sibling = other != at && self.own(other).of == Some(of);
+            if other != at && self.meets(at, other) && (sibling || self.below(10) > 0) {
                 self.rumour(at, other);
             }
         }

@@ -71,6 +71,10 @@ struct Server {
     link_down: Option<u64>,
     /// The process that it copies, while its link is up.
     copies: Option<u64>,
+    /// The one that it copied until that ended.
+    left: Option<u64>,
+    /// Until when nothing of what its primary sends gets there, though its link is up.
+    stalled_until: u64,
     won_at: Option<u64>,
     yielded_at: Option<u64>,
     /// The stream that control last saw it write.
@@ -103,6 +107,9 @@ pub(crate) struct Servers {
     recorded: bool,
     /// Since when somebody is asked about a loss.
     asked: u64,
+    swing: Option<fault::Swing>,
+    /// Until when it is too early for another fault.
+    calm_until: u64,
     /// Processes that ended since it was last asked.
     pub(crate) died: Vec<usize>,
     executed: HashMap<Id, u32>,
@@ -144,6 +151,8 @@ impl Servers {
             next_id: 1_000,
             recorded: false,
             asked: 0,
+            swing: None,
+            calm_until: 0,
             died: Vec::new(),
             executed: HashMap::new(),
             lossy: HashSet::new(),
@@ -166,7 +175,7 @@ impl Servers {
         let mut nodes = self.nodes;
         for (at, node) in nodes.iter_mut().enumerate() {
             (node.process, node.since, node.view) = (Process::Running { pid: 1 }, long_ago, view.clone());
-            (node.blank, node.offset, node.stream) = (false, 1, (at % shards) as u64);
+            (node.blank, node.offset, node.stream) = (false, 1, (at % shards) as u64 + 1);
             node.copies = (at >= shards).then(|| nodes_run(at % shards));
         }
         Servers { nodes, writes: Writes::Clients, tick: 50, recorded: true, ..self }
@@ -256,7 +265,9 @@ impl Servers {
             }
             None => {}
         }
-        self.nodes[at].disk = self.nodes[at].data.len().saturating_sub(1);
+        // the last change may not be written yet, but what was stays so
+        let node = &mut self.nodes[at];
+        node.disk = node.data.len().saturating_sub(1).max(node.disk.min(node.data.len()));
         for other in 0..self.nodes.len() {
             if other != at && self.meets(at, other) && self.below(10) < 6 {
                 self.rumour(at, other);
@@ -345,11 +356,16 @@ impl Servers {
         (0..self.nodes.len()).find(|other| self.nodes[*other].run == run && self.own(*other).of.is_none())
     }
 
+    /// Whether what its primary sends gets to a replica.
+    fn gets(&self, at: usize, primary: usize) -> bool {
+        self.meets(at, primary) && self.nodes[at].stalled_until <= self.now
+    }
+
     /// Some replica gets a little of what it lacks.
     pub(crate) fn replicate(&mut self) {
         let at = self.dice.below(self.nodes.len());
         let most = self.dice.pick(&[1, 3, 1000]);
-        if let Some(primary) = self.source(at).filter(|primary| self.meets(at, *primary)) {
+        if let Some(primary) = self.source(at).filter(|primary| self.gets(at, *primary)) {
             self.replicate_from(at, primary, most);
         }
     }
@@ -393,10 +409,12 @@ impl Server {
             formerly: None,
             unreadable: false,
             offset: 0,
-            stream: at as u64,
+            stream: id, // 0 is what a server says that has no former one
             before: None,
             link_down: None,
             copies: None,
+            left: None,
+            stalled_until: 0,
             won_at: None,
             yielded_at: None,
             wrote: None,

@@ -6,7 +6,7 @@ use crate::dice::Dice;
 use crate::line::{Id, Knock, Line, Nodes, Served, addr, execute, id_of, keys_of, said};
 use crate::trace::Who;
 use evenkeel_core::resp::Args;
-use evenkeel_core::topology::{Topology, View, adopt, slot};
+use evenkeel_core::topology::{Slots, Topology, View, adopt, slot};
 
 impl Nodes for Servers {
     fn answer(&mut self, node: usize, args: &Args<'_>, line: &mut Line, _dice: &mut Dice) -> Served {
@@ -63,10 +63,17 @@ impl Nodes for Servers {
 
     fn map(&mut self, last: &Topology, dice: &mut Dice) -> Option<Topology> {
         let answering = |at: &usize| self.works(*at) && !self.is_loading(*at);
-        let heard: Vec<usize> =
+        let mut heard: Vec<usize> =
             (0..self.nodes.len()).filter(answering).filter(|_| !dice.once_in(8)).collect();
+        // those who watch may be where few are
+        if dice.once_in(4) {
+            heard.sort_by_cached_key(|_| dice.below(1_000));
+            heard.truncate(1 + dice.below(2));
+        }
         let view = |at: &usize| View::parse(&self.view_text(*at), addr(*at)).expect("a view");
-        adopt(last, &heard.iter().map(view).collect::<Vec<_>>())
+        let next = adopt(last, &heard.iter().map(view).collect::<Vec<_>>());
+        next.iter().for_each(|next| self.check_map(last, next));
+        next
     }
 
     fn value(&self, key: &[u8]) -> Option<Id> {
@@ -84,6 +91,19 @@ impl Nodes for Servers {
 }
 
 impl Servers {
+    /// No map turns away from the owner with the newest claim, but for a claim that is newer than what was known of it.
+    fn check_map(&self, last: &Topology, next: &Topology) {
+        for shard in 0..self.desired.shards {
+            let place = Slots::share(shard, self.desired.shards).ranges()[0].0;
+            let claims = (0..self.nodes.len()).filter(|at| has(&self.own(*at).slots, place));
+            let newest = claims.max_by_key(|at| self.own(*at).epoch).map(|at| self.nodes[at].id.to_string());
+            let owner = |map: &Topology| map.owner(place).map(|index| map.node(index).clone());
+            let (Some(old), new) = (owner(last), owner(next)) else { continue };
+            let stays = new.is_some_and(|new| new.id == old.id || new.epoch > old.epoch);
+            assert!(stays || newest != Some(old.id), "a map turns slot {place} away from its owner");
+        }
+    }
+
     fn answer_about_itself(&mut self, node: usize, args: &Args<'_>, line: &mut Line) -> Served {
         let server = &self.nodes[node];
         match args.get(0).to_ascii_uppercase().as_slice() {
@@ -184,6 +204,6 @@ impl Servers {
 
 const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 
-fn has(slots: &evenkeel_core::topology::Slots, slot: u16) -> bool {
+pub(super) fn has(slots: &Slots, slot: u16) -> bool {
     slots.ranges().iter().any(|(first, last)| (*first..=*last).contains(&slot))
 }
