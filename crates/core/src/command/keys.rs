@@ -28,6 +28,12 @@ pub enum KeysError {
     /// The arguments do not follow the command's syntax.
     #[error("ERR syntax error")]
     Syntax,
+    /// XREAD and XREADGROUP without streams, and with a time to wait that is no number.
+    #[error("ERR timeout is not an integer or out of range")]
+    TimeoutNotAnInteger,
+    /// The same with one below zero.
+    #[error("ERR timeout is negative")]
+    TimeoutNegative,
     /// XREAD and XREADGROUP: not as many ids as streams.
     #[error("ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.")]
     Unbalanced,
@@ -207,15 +213,33 @@ fn stream_options(args: &Args<'_>) -> StreamOptions {
 }
 
 fn streams(args: &Args<'_>) -> Result<KeyIter, KeysError> {
-    let first = stream_options(args).first.ok_or(KeysError::Syntax)?;
+    let first = stream_options(args).first.ok_or_else(|| without_streams(args))?;
     let rest = args.len().saturating_sub(first);
     if rest == 0 {
-        return Err(KeysError::Syntax);
+        return Err(without_streams(args));
     }
     if rest % 2 != 0 {
         return Err(KeysError::Unbalanced);
     }
     Ok(KeyIter::range(first, first + rest / 2, 1))
+}
+
+/// What is wrong with a call that names no stream: the server takes its options one by one, and the first bad one counts
+/// (`t_stream.c`: `xreadCommand`).
+fn without_streams(args: &Args<'_>) -> KeysError {
+    let mut at = 1;
+    while at + 1 < args.len() {
+        let (option, value) = (args.get(at), integer(args.get(at + 1)));
+        match value {
+            None if option.eq_ignore_ascii_case(b"block") => return KeysError::TimeoutNotAnInteger,
+            Some(..0) if option.eq_ignore_ascii_case(b"block") => return KeysError::TimeoutNegative,
+            None if option.eq_ignore_ascii_case(b"count") => return KeysError::NotAnInteger,
+            Some(_) if option.eq_ignore_ascii_case(b"block") || option.eq_ignore_ascii_case(b"count") => {}
+            _ => break,
+        }
+        at += 2;
+    }
+    KeysError::Syntax
 }
 
 /// SORT, which looks at the word behind STORE again, and GEORADIUS and its kin, which do not (`db.c`: `sortGetKeys`,
@@ -325,6 +349,9 @@ mod tests {
             ("ZDIFFSTORE d 0 a", "ERR at least 1 input key is needed for 'zdiffstore' command"),
             ("ZINTER 3 a", "ERR syntax error"),
             ("XREAD COUNT 1 a 0", "ERR syntax error"),
+            ("XREAD BLOCK 3.5 10", "ERR timeout is not an integer or out of range"),
+            ("XREAD COUNT 1 BLOCK -1 STREAMS", "ERR timeout is negative"),
+            ("XREAD COUNT x BLOCK -1 STREAMS", "ERR value is not an integer or out of range"),
             (
                 "XREAD STREAMS a b 0",
                 "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",

@@ -94,7 +94,7 @@ fn replace(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>) {
         .max_by(|a, b| (a.0, a.1, &b.2.name).cmp(&(b.0, b.1, &a.2.name)));
     // a node whose address answers with another id has lost its disk
     let kept = seen.is_dead() && seen.disk == Disk::Kept;
-    let hidden = hidden_copy(picture, id, kept);
+    let hidden = hidden_copy(picture, lost, kept);
     let newer = newer_copy(picture, seen);
     match (best, hidden) {
         (Some((Holds::AllSent, _, replica, facts)), _) => promote(picture, plan, lost, replica, facts),
@@ -230,13 +230,14 @@ fn wait_for_newer(plan: &mut Plan, wanted: &Wanted, newer: Option<&Wanted>) {
 
 /// A replica that may hold the data and cannot be asked now: it is silent, or, where the primary's own disk has
 /// nothing, it is dead but its disk is not empty, or it is silent and nobody knows whom it copies.
-fn hidden_copy<'a>(picture: &'a Picture<'_>, id: &NodeId, kept: bool) -> Option<&'a Wanted> {
+fn hidden_copy<'a>(picture: &'a Picture<'_>, lost: &Lost<'_>, kept: bool) -> Option<&'a Wanted> {
+    let Lost { id, slots, .. } = *lost;
     let may_rise =
         |seen: &Seen| !kept && seen.is_dead() && seen.disk == Disk::Kept && seen.failures() < IN_VAIN;
     let hides = |seen: &Seen| (!seen.is_dead() && seen.facts().is_none()) || may_rise(seen);
     let may_copy = |node: &Wanted, seen: &Seen| {
         picture.believed_replica(node.addr, id)
-            || (!kept && !seen.is_dead() && picture.has_no_place(node.addr))
+            || (!kept && !seen.is_dead() && picture.has_no_place(node.addr, slots))
     };
     let copy = picture.nodes().find(|(node, seen)| hides(seen) && may_copy(node, seen));
     copy.map(|(node, _)| node)
@@ -314,7 +315,7 @@ fn elect(picture: &Picture<'_>, plan: &mut Plan, lost: &Lost<'_>, replica: &Want
     // one decision for a shard at a time, whichever of its replicas was asked
     let asked = picture.replicas_of(lost.id).filter_map(|(other, _)| seen(other)?.forced_at).max();
     let (forced, fresh) = (since(asked), won < STALE.max(4 * timeout));
-    let hidden = hidden_copy(picture, lost.id, true);
+    let hidden = hidden_copy(picture, lost, true);
     if forced < RESULT {
         plan.wait(name, format!("{what}; the primaries vote"));
     } else if let (None, true) = (hidden, fresh || asked.is_some()) {

@@ -105,12 +105,13 @@ impl<'a> Picture<'a> {
         lines().find(|peer| !peer.slots.is_empty() && is_nobody(peer) && is_nowhere(peer))
     }
 
-    /// The node at an address as those see it that copy it, where it took slots over of which the others have not heard
-    /// yet: its predecessor may be the only one that knows.
+    /// The node at an address as those see it that copy it, where it took slots over of which most others have not heard
+    /// yet: its predecessor may be the only one that knows. The latest claim of anyone counts.
     fn successor(&self, voices: &[&Facts], addr: SocketAddr, except: Option<&NodeId>) -> Option<&'a Peer> {
         let claimed = |claim: &Peer| {
             let lines = voices.iter().flat_map(|facts| &facts.view);
-            lines.filter(|peer| peer.slots.meets(&claim.slots)).map(|peer| peer.epoch).max()
+            let others = lines.filter(|peer| peer.id != claim.id && peer.slots.meets(&claim.slots));
+            others.map(|peer| peer.epoch).max()
         };
         let claims = self.answering().filter_map(|(_, facts)| {
             let Duty::Replica { of, .. } = &facts.duty else { return None };
@@ -136,10 +137,11 @@ impl<'a> Picture<'a> {
         self.answering().filter(move |(_, facts)| matches!(&facts.duty, Duty::Replica { of, .. } if of == id))
     }
 
-    /// Whether nobody who answers knows the node at `addr` as an owner of slots or as a replica of anyone: it may have
-    /// become one and not be known as that yet.
-    pub(super) fn has_no_place(&self, addr: SocketAddr) -> bool {
-        let idle = |peer: &Peer| peer.slots.is_empty() && !matches!(peer.role, PeerRole::Replica(_));
+    /// Whether nobody who answers knows the node at `addr` as a replica of anyone or as an owner of slots, but for these
+    /// slots, which it may have owned: it may copy whoever has them now and not be known as that yet.
+    pub(super) fn has_no_place(&self, addr: SocketAddr, slots: &Slots) -> bool {
+        let free = |peer: &Peer| peer.slots.is_empty() || peer.slots.meets(slots);
+        let idle = |peer: &Peer| free(peer) && !matches!(peer.role, PeerRole::Replica(_));
         self.answering().all(|(_, facts)| facts.view.iter().filter(|peer| peer.addr == Some(addr)).all(idle))
     }
 

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long a reply is waited for. A script that blocks for ever is not an error if both sides do.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The two kinds of anchors and the gateway.
 pub(crate) struct Sides {
@@ -305,11 +305,22 @@ fn is_push(frame: &[u8]) -> bool {
     frame.starts_with(b">") || message.iter().any(|start| frame.starts_with(start))
 }
 
-/// Several patterns may match one message, and a server goes through its patterns in the order of a hash table.
+/// Several patterns may match one message, and a server goes through its patterns in the order of a hash table; so too through
+/// the channels of who leaves all of them, and counts down.
 fn in_order(pushes: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let by_pattern = |push: &Vec<u8>| push.windows(8).any(|part| part == b"pmessage");
+    let says = |push: &Vec<u8>, word: &[u8]| push.windows(word.len()).any(|part| part == word);
+    let both = |one: &Vec<u8>, other: &Vec<u8>, word: &[u8]| says(one, word) && says(other, word);
     let mut ordered = pushes.to_vec();
-    ordered.chunk_by_mut(|one, other| by_pattern(one) && by_pattern(other)).for_each(<[Vec<u8>]>::sort);
+    ordered.chunk_by_mut(|one, other| both(one, other, b"pmessage")).for_each(<[Vec<u8>]>::sort);
+    for left in
+        ordered.chunk_by_mut(|one, other| both(one, other, b"unsubscribe")).filter(|left| left.len() > 1)
+    {
+        let count_at = |push: &[u8]| push.iter().rposition(|sign| *sign == b':').unwrap_or(push.len());
+        let counts: Vec<Vec<u8>> = left.iter().map(|push| push[count_at(push)..].to_vec()).collect();
+        left.iter_mut().for_each(|push| push.truncate(count_at(push)));
+        left.sort();
+        left.iter_mut().zip(counts).for_each(|(push, count)| push.extend(count));
+    }
     ordered
 }
 

@@ -11,7 +11,7 @@ pub(crate) struct Rule {
 }
 
 /// The list; `docs/compatibility.md` shows it.
-pub(crate) const RULES: [Rule; 11] = [
+pub(crate) const RULES: [Rule; 12] = [
     Rule {
         commands: &["client help"],
         why: "the gateway lists what it does",
@@ -33,6 +33,11 @@ pub(crate) const RULES: [Rule; 11] = [
         ],
         why: "the order of a hash table depends on a seed that each server process draws: compared as a set",
         same: |a, b| a.sorted(1) == b.sorted(1),
+    },
+    Rule {
+        commands: &["command", "command list", "command info", "command docs"],
+        why: "the same, at every depth",
+        same: |a, b| a.all_sorted() == b.all_sorted(),
     },
     Rule {
         commands: &["hgetall"],

@@ -55,6 +55,18 @@ impl Value {
         }
     }
 
+    /// The same with the elements of every aggregate in it sorted.
+    pub(crate) fn all_sorted(&self) -> Value {
+        match self {
+            Value::Many(kind, Some(elements)) => {
+                let mut elements: Vec<Value> = elements.iter().map(Value::all_sorted).collect();
+                elements.sort();
+                Value::Many(*kind, Some(elements))
+            }
+            Value::Many(_, None) | Value::Line(..) | Value::Bulk(..) => self.clone(),
+        }
+    }
+
     /// The same with its elements sorted, `group` of them at a time.
     pub(crate) fn sorted(&self, group: usize) -> Value {
         match self {

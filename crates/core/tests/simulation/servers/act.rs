@@ -77,14 +77,6 @@ impl Servers {
         }
     }
 
-    fn raise(&mut self, at: usize) {
-        let top = self.nodes[at].view.values().map(|known| known.epoch).max().unwrap_or(0);
-        let id = self.nodes[at].id;
-        let own = self.nodes[at].view.get_mut(&id).expect("known");
-        assert!(!own.slots.is_empty(), "who owns nothing raises its epoch");
-        own.epoch = if own.epoch == top { top } else { top + 1 };
-    }
-
     fn stop(&mut self, at: usize) {
         assert!(
             self.desired.orders.iter().any(|order| matches!(order.what, What::Restart { .. })),

@@ -89,6 +89,9 @@ impl Servers {
     /// (cluster.c `clusterSendFailoverAuthIfNeeded`).
     fn has_votes(&self, at: usize, of: u64) -> bool {
         let claimed = &self.nodes[at].view[&of];
+        if claimed.slots.is_empty() {
+            return false; // nor does one stand whose primary owns nothing any more (`clusterHandleSlaveFailover`)
+        }
         let owners: Vec<(&u64, &Known)> =
             self.nodes[at].view.iter().filter(|(_, known)| !known.slots.is_empty()).collect();
         let votes = owners.iter().filter(|(id, known)| {
