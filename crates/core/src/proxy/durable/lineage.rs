@@ -72,7 +72,23 @@ impl Proxy {
         let run = self.known_run(pipe);
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
         confirmer.naming = false;
-        match (Lineage::of(text(reply).unwrap_or_default()), confirmer.deposed) {
+        let lineage = Lineage::of(text(reply).unwrap_or_default());
+        if std::mem::take(&mut confirmer.doubted) {
+            return match lineage {
+                Lineage::Primary(stream) if confirmer.stream.as_deref() == Some(stream) => {
+                    self.end_round(id, Why::Kept);
+                }
+                Lineage::Primary(stream) => {
+                    confirmer.stream = Some(stream.into());
+                    self.end_round(id, Why::Lost);
+                }
+                Lineage::Continued(_) | Lineage::Unknown => {
+                    confirmer.round = None;
+                    self.is_deposed(id, pipe);
+                }
+            };
+        }
+        match (lineage, confirmer.deposed) {
             (Lineage::Primary(stream), None) => confirmer.stream = Some(stream.into()),
             (Lineage::Continued(_) | Lineage::Unknown, None) => confirmer.stream = None,
             (Lineage::Unknown, Some(_)) => {} // asked again as time passes

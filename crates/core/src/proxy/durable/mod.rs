@@ -14,6 +14,9 @@
 //! A primary that hands its slots over cannot say any more what its replica had. Then the question is whether it goes on
 //! as a replica where it stopped as a primary (`lineage`): if so, its successor has all that it ever executed.
 //!
+//! A server that is replaced, copies its successor and is promoted again as the same process counts replicas of a stream which
+//! that write is not in. That takes a while; so where a write is older than that, the name of the stream has to be the old one.
+//!
 //! Only a confirmer at the same run of the server may speak for a write: one that was connected before the write was
 //! read from its client, or whose server says the same run id as the connection that the write went over.
 
@@ -34,6 +37,8 @@ const LATE: u64 = 200_000;
 /// their place only when it is asked to wait: one that attaches later tells it after a second by itself. But a replica
 /// that is far away must have time to answer.
 const SLICE: u64 = 25_000;
+/// A confirmed write that is older (microseconds) is looked at twice: nobody is replaced and promoted again within that.
+const DOUBT: u64 = 400_000;
 
 /// INFO server as it is sent.
 const INFO_SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
@@ -72,6 +77,8 @@ pub(crate) struct Confirmer {
     stream: Option<Box<[u8]>>,
     /// Whether it was asked for that.
     naming: bool,
+    /// Whether the round that is under way is confirmed, if the stream is still that one.
+    doubted: bool,
     /// Since when the server is known to be no primary any more, while that matters, and which run of it that was.
     deposed: Option<(u64, u64)>,
     /// Whether it is in the list of those that have something to ask.
@@ -102,6 +109,13 @@ struct Held {
     pipe: PipeId,
     /// When the reply came, in microseconds.
     at: u64,
+}
+
+impl Batch {
+    /// Whether a write in it is so old that its server may have thrown it away.
+    fn is_old(&self, now: u64) -> bool {
+        self.list.iter().any(|held| held.ticket.born + DOUBT < now)
+    }
 }
 
 impl Confirmer {
@@ -180,6 +194,7 @@ impl Proxy {
             asks: 0,
             stream: None,
             naming: false,
+            doubted: false,
             deposed: None,
             queued: false,
         };
@@ -355,13 +370,28 @@ impl Proxy {
         if marked && integer(reply) == Some(0) && self.ask_for_replicas(id, pipe) {
             return;
         }
+        let now = self.now.steady;
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
-        confirmer.round = None;
+        if confirmed && confirmer.stream.is_some() && confirmer.asked.is_old(now) {
+            confirmer.doubted = true;
+            return self.ask_for_lineage(id);
+        }
         if reply.first() == Some(&b'-') {
+            confirmer.round = None;
             return self.is_deposed(id, pipe);
         }
+        self.end_round(id, if confirmed { Why::Kept } else { Why::Late });
+    }
+
+    /// What a round was about is confirmed, or not; what came meanwhile is asked for next.
+    fn end_round(&mut self, id: ConfirmerId, why: Why) {
+        let Some(confirmer) = self.confirmers.get_mut(id) else { return };
+        confirmer.round = None;
         let asked = std::mem::take(&mut confirmer.asked);
-        let asked = if confirmed { self.hand_on_all(asked) } else { self.give_up_all(id, asked, Why::Late) };
+        let asked = match why {
+            Why::Kept => self.hand_on_all(asked),
+            Why::Late | Why::Lost => self.give_up_all(id, asked, why),
+        };
         if let Some(confirmer) = self.confirmers.get_mut(id) {
             confirmer.asked = asked; // its memory is used again
             if !confirmer.held.list.is_empty() && confirmer.queue() {
@@ -432,7 +462,7 @@ impl Proxy {
     /// A confirmer's connection is gone, and its server with it for all that is known.
     pub(super) fn confirmer_lost(&mut self, id: ConfirmerId) {
         let Some(confirmer) = self.confirmers.get_mut(id) else { return };
-        (confirmer.pipe, confirmer.since, confirmer.round) = (None, None, None);
+        (confirmer.pipe, confirmer.since, confirmer.round, confirmer.doubted) = (None, None, None, false);
         if confirmer.deposed.is_some() {
             return; // such a server closes the connection on which it was asked to wait
         }
@@ -510,6 +540,6 @@ enum Why {
     Late,
     /// Their primary is lost, or no primary any more.
     Lost,
-    /// They are: the successor of their primary has them.
+    /// They are: a replica has them, or the successor of their primary.
     Kept,
 }

@@ -114,6 +114,22 @@ fn a_primary_that_hangs_is_not_waited_for() {
 }
 
 #[test]
+fn an_old_write_is_confirmed_by_the_stream_that_it_went_into_only() {
+    let primary = |stream: &str| format!("$34\\r\\nrole:master\\r\\nmaster_replid:{stream}");
+    for (says, outcome) in [
+        (primary("streamb"), "1 hears +OK".to_owned()),
+        // it was replaced, copied its successor, and was promoted again as the same process
+        (primary("another"), format!("1 hears {LOST}")),
+        (SYNCING.to_owned(), format!("wait 1\nb2 hears INFO replication\nb2 says {SUCCEEDED}\n1 hears +OK")),
+    ] {
+        play(&format!(
+            "1 says SET foo 1\nb hears SET foo 1\nwait 401\nb says +OK\nb2 marked\nb2 hears WAIT 1 25\nb2 says +OK\n\
+             b2 says :1\nb2 hears INFO replication\nb2 says {says}\n{outcome}",
+        ));
+    }
+}
+
+#[test]
 fn only_the_same_run_of_a_server_speaks_for_a_write() {
     for (run, outcome) in [
         ("b", "wait 25\nb3 marked\nb3 hears WAIT 1 25\nb3 says +OK\nb3 says :1\n1 hears +OK".to_owned()),
