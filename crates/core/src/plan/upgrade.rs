@@ -24,6 +24,8 @@ use crate::config::Persistence;
 const LAG: u64 = 1 << 20;
 /// How long the servers themselves try before they give a planned failover up, in milliseconds.
 const TRIED: u64 = 5_000;
+/// How long who has just taken a shard over keeps it, in milliseconds.
+const SETTLED: u64 = 1_000;
 
 pub(super) fn upgrade(picture: &Picture<'_>, plan: &mut Plan) {
     configure(picture, plan);
@@ -105,6 +107,12 @@ fn heir<'a>(
             "it gave its slots away {yielded} ms ago already, the primaries vote again in {} ms",
             quiet - yielded
         ));
+    }
+    // who owned the slots before may still hold requests from then: were it the owner again before it has refused them, they
+    // would be executed behind what came later
+    let won = ago(seen(from).and_then(|seen| seen.won_at));
+    if won < SETTLED {
+        return Err(format!("it took over {won} ms ago and gives its slots away in {} ms", SETTLED - won));
     }
     let mut because = "it has no replica that answers".to_owned();
     let mut ready: Vec<(&Wanted, u64)> = Vec::new();

@@ -50,7 +50,7 @@ pub(crate) const RULES: [Rule; 12] = [
         same: |a, b| a == b,
     },
     Rule {
-        commands: &["srandmember", "hrandfield", "zrandmember", "randomkey"],
+        commands: &["srandmember", "hrandfield", "zrandmember", "randomkey", "lolwut"],
         why: "the answer is random: number and kind of the values are compared",
         same: same_kind,
     },
@@ -102,7 +102,7 @@ pub(crate) struct Words {
     pub(crate) why: &'static str,
 }
 
-pub(crate) const WORDS: [Words; 6] = [
+pub(crate) const WORDS: [Words; 7] = [
     Words {
         command: "select",
         expected: "ERR value is out of range",
@@ -114,6 +114,12 @@ pub(crate) const WORDS: [Words; 6] = [
         expected: "QUEUED",
         got: "CROSSSLOT ",
         why: "a transaction has its keys in one slot; the gateway says so at once, a node only at EXEC",
+    },
+    Words {
+        command: "*",
+        expected: "ERR ",
+        got: "CROSSSLOT ",
+        why: "of two mistakes a cluster names the keys in several slots; one server without slots names the other",
     },
     Words { command: "exec", expected: "CROSSSLOT ", got: "EXECABORT ", why: "the same, at EXEC" },
     Words {

@@ -2,13 +2,15 @@
 
 use super::play::{Difference, Sides, Used, play};
 use super::script::{Script, Step};
+use std::time::{Duration, Instant};
 
-/// How many times a script is played at most to make it shorter.
+/// How many times a script is played at most to make it shorter, and for how long: some wait for replies that do not come.
 const TRIES: usize = 600;
+const TIME: Duration = Duration::from_secs(60);
 
 /// The shortest script found that still shows a difference, and that difference.
 pub(crate) fn shrink(sides: &Sides, script: Script, difference: Difference) -> (Script, Difference) {
-    let mut best = Best { sides, script, difference, tries: 0 };
+    let mut best = Best { sides, script, difference, tries: 0, end: Instant::now() + TIME };
     let mut len = best.script.steps.len().div_ceil(2);
     while len > 0 && best.tries < TRIES {
         let mut at = 0;
@@ -29,12 +31,16 @@ struct Best<'a> {
     script: Script,
     difference: Difference,
     tries: usize,
+    end: Instant,
 }
 
 impl Best<'_> {
     /// Takes a script if it still shows a difference.
     fn take(&mut self, steps: Vec<Step>) -> bool {
         self.tries += 1;
+        if Instant::now() >= self.end {
+            return false;
+        }
         let script = Script { steps, ..self.script.clone() };
         match play(self.sides, &script, &mut Used::new()) {
             Some(difference) if difference.is_like(&self.difference) => {

@@ -72,6 +72,9 @@ fn a_switch_waits_for_whatever_would_make_it_long_or_unsafe() {
         waits(|moment| moment.seen(3).won_at = Some(NOW - 19_000)).contains("can stand again in 1000 ms")
     );
     assert!(waits(|moment| moment.seen(0).yielded_at = Some(NOW - 9_000)).contains("vote again in 1000 ms"));
+    assert!(
+        waits(|moment| moment.seen(0).won_at = Some(NOW - 400)).contains("gives its slots away in 600 ms")
+    );
     assert!(waits(|moment| moment.seen(3).forced_at = Some(NOW - 6_000)).contains("was asked 6000 ms ago"));
     assert!(waits(|moment| moment.facts(0).offset += 2 << 20).contains("d is 2097152 bytes behind"));
     assert!(waits(|moment| moment.facts(3).state = State::Fail).contains("d is not in sync"));

@@ -167,9 +167,6 @@ impl Servers {
             self.nodes[at].disk = self.nodes[at].data.len();
             self.promote(at);
             self.rumour(at, from);
-            if self.own(from).of.is_some() {
-                self.nodes[from].paused_until = now; // it has yielded, so the pause is lifted
-            }
         } else {
             self.nodes[from].paused_until = now + 500;
         }
