@@ -222,6 +222,15 @@ impl Home {
         dir.join("status.json")
     }
 
+    /// Forgets what an earlier control saw last: it would be taken for the word of the next one.
+    pub fn forget_status(&self) -> Result<(), HomeError> {
+        let path = Home::status_path(&self.dir);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(system("remove", &path, source)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Steps and events.
     pub fn journal_path(&self) -> PathBuf {
         self.dir.join("journal.jsonl")

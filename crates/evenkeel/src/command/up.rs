@@ -95,6 +95,7 @@ fn detach(args: &UpArgs, config: &Config, dir: &Path) -> Outcome {
     // everything that can be refused now is refused here, where a person reads it
     let home = Home::open(dir)?;
     home.suits(config)?;
+    home.forget_status()?;
     let dir = home.dir().to_owned();
     drop(home);
     let log_path = dir.join("evenkeel.log");
