@@ -58,8 +58,11 @@ pub(crate) fn play(sides: &Sides, script: &Script, used: &mut Used) -> Option<Di
     for side in [anchor, sides.gateway] {
         clear(side);
     }
-    let mut pairs: Vec<Pair> =
-        script.protos.iter().map(|proto| Pair::connect(anchor, sides.gateway, *proto)).collect();
+    let mut pairs: Vec<Pair> = script
+        .protos
+        .iter()
+        .map(|proto| Pair::connect(script.anchor, anchor, sides.gateway, *proto))
+        .collect();
     let play = script.steps.iter().enumerate().try_for_each(|(at, step)| {
         let pair = &mut pairs[step.connection];
         match pair.step(step, at, used) {
@@ -102,6 +105,8 @@ fn clear(side: SocketAddr) {
 
 /// One connection of a script: to the anchor and to the gateway.
 struct Pair {
+    /// What the anchor is.
+    kind: Anchor,
     anchor: Link,
     gateway: Link,
     /// Requests that still block.
@@ -119,8 +124,9 @@ struct Heard {
 }
 
 impl Pair {
-    fn connect(anchor: SocketAddr, gateway: SocketAddr, proto: u8) -> Pair {
+    fn connect(kind: Anchor, anchor: SocketAddr, gateway: SocketAddr, proto: u8) -> Pair {
         let mut pair = Pair {
+            kind,
             anchor: Link::connect(anchor),
             gateway: Link::connect(gateway),
             blocked: Vec::new(),
@@ -200,9 +206,9 @@ impl Pair {
             let request = asked.get(i).filter(|_| attributed);
             let verdict = match (request, &self.queued) {
                 (Some(request), Some(queued)) if request.is("exec") => {
-                    compare_exec(request, queued, one, other)
+                    compare_exec(self.kind, request, queued, one, other)
                 }
-                _ => compare(request, one, other),
+                _ => compare(self.kind, request, one, other),
             };
             match verdict {
                 Verdict::Same => {}

@@ -1,6 +1,6 @@
 //! The differences that are allowed, each with its reason: the whole list. Everything else has to be the same bytes.
 
-use super::script::Request;
+use super::script::{Anchor, Request};
 use super::value::Value;
 
 /// A listed difference: for which commands, why, and what has to be the same nevertheless.
@@ -30,14 +30,10 @@ pub(crate) const RULES: [Rule; 12] = [
             "sort",
             "pubsub channels",
             "acl cat",
+            "command list",
         ],
         why: "the order of a hash table depends on a seed that each server process draws: compared as a set",
         same: |a, b| a.sorted(1) == b.sorted(1),
-    },
-    Rule {
-        commands: &["command", "command list", "command info", "command docs"],
-        why: "the same, at every depth",
-        same: |a, b| a.all_sorted() == b.all_sorted(),
     },
     Rule {
         commands: &["hgetall"],
@@ -92,6 +88,11 @@ pub(crate) const RULES: [Rule; 12] = [
         why: "the gateway speaks for several servers and says so: the kind is compared",
         same: same_kind,
     },
+    Rule {
+        commands: &["command"],
+        why: "the order of a hash table, as above, at every depth of a description; the keys that COMMAND GETKEYS finds are none",
+        same: |a, b| a.is_nested() && a.all_sorted() == b.all_sorted(),
+    },
 ];
 
 /// An error that the gateway says in other words: the command (`*` is any), how both replies begin, and why.
@@ -99,6 +100,8 @@ pub(crate) struct Words {
     command: &'static str,
     expected: &'static str,
     got: &'static str,
+    /// The only kind of anchor beside which it is so, if it is not so beside any.
+    beside: Option<Anchor>,
     pub(crate) why: &'static str,
 }
 
@@ -107,37 +110,49 @@ pub(crate) const WORDS: [Words; 7] = [
         command: "select",
         expected: "ERR value is out of range",
         got: "ERR DB index is out of range",
+        beside: None,
         why: "the same error for every number but 0",
     },
     Words {
         command: "*",
         expected: "QUEUED",
         got: "CROSSSLOT ",
+        beside: None,
         why: "a transaction has its keys in one slot; the gateway says so at once, a node only at EXEC",
     },
     Words {
         command: "*",
         expected: "ERR ",
         got: "CROSSSLOT ",
+        beside: Some(Anchor::Standalone),
         why: "of two mistakes a cluster names the keys in several slots; one server without slots names the other",
     },
-    Words { command: "exec", expected: "CROSSSLOT ", got: "EXECABORT ", why: "the same, at EXEC" },
+    Words {
+        command: "exec",
+        expected: "CROSSSLOT ",
+        got: "EXECABORT ",
+        beside: None,
+        why: "the same, at EXEC",
+    },
     Words {
         command: "select",
         expected: "ERR SELECT is not allowed in cluster mode",
         got: "ERR DB index is out of range",
+        beside: None,
         why: "there is one database, and the text is that of a server with one database, which more clients know",
     },
     Words {
         command: "client setname",
         expected: "OK",
         got: "ERR Client names cannot contain",
+        beside: None,
         why: "Valkey looks at a name up to its first zero byte only",
     },
     Words {
         command: "debug",
         expected: "ERR DEBUG command not allowed",
         got: "ERR ",
+        beside: None,
         why: "DEBUG concerns one node",
     },
 ];
@@ -154,7 +169,7 @@ pub(crate) enum Verdict {
     Different,
 }
 
-pub(crate) fn compare(request: Option<&Request>, expected: &[u8], got: &[u8]) -> Verdict {
+pub(crate) fn compare(anchor: Anchor, request: Option<&Request>, expected: &[u8], got: &[u8]) -> Verdict {
     if expected == got {
         return Verdict::Same;
     }
@@ -162,25 +177,31 @@ pub(crate) fn compare(request: Option<&Request>, expected: &[u8], got: &[u8]) ->
     else {
         return Verdict::Different;
     };
-    compare_values(request, &expected, &got)
+    compare_values(anchor, request, &expected, &got)
 }
 
 /// EXEC's reply holds the replies of what was queued.
-pub(crate) fn compare_exec(exec: &Request, queued: &[Request], expected: &[u8], got: &[u8]) -> Verdict {
+pub(crate) fn compare_exec(
+    anchor: Anchor,
+    exec: &Request,
+    queued: &[Request],
+    expected: &[u8],
+    got: &[u8],
+) -> Verdict {
     if expected == got {
         return Verdict::Same;
     }
     let (expected, got) = (Value::parse(expected), Value::parse(got));
     let (Some(expected), Some(got)) = (&expected, &got) else { return Verdict::Different };
     let (Some(one), Some(other)) = (expected.elements(), got.elements()) else {
-        return compare_values(exec, expected, got);
+        return compare_values(anchor, exec, expected, got);
     };
     if one.len() != queued.len() || other.len() != queued.len() {
         return Verdict::Different;
     }
     let verdicts = queued.iter().zip(one.iter().zip(other));
     verdicts.fold(Verdict::Same, |so_far, (request, (one, other))| {
-        match if one == other { Verdict::Same } else { compare_values(request, one, other) } {
+        match if one == other { Verdict::Same } else { compare_values(anchor, request, one, other) } {
             Verdict::Same => so_far,
             Verdict::Allowed(rule) if so_far != Verdict::Different => Verdict::Allowed(rule),
             Verdict::Allowed(_) | Verdict::Different => Verdict::Different,
@@ -188,10 +209,13 @@ pub(crate) fn compare_exec(exec: &Request, queued: &[Request], expected: &[u8], 
     })
 }
 
-fn compare_values(request: &Request, expected: &Value, got: &Value) -> Verdict {
+fn compare_values(anchor: Anchor, request: &Request, expected: &Value, got: &Value) -> Verdict {
     let begins = |value: &Value, text: &str| value.text().is_some_and(|all| all.starts_with(text.as_bytes()));
     let listed = WORDS.iter().position(|words| {
-        is_for(words.command, request) && begins(expected, words.expected) && begins(got, words.got)
+        words.beside.is_none_or(|beside| beside == anchor)
+            && is_for(words.command, request)
+            && begins(expected, words.expected)
+            && begins(got, words.got)
     });
     if let Some(at) = listed.filter(|_| got.is_error()) {
         return Verdict::Allowed(RULES.len() + at);

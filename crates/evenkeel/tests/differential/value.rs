@@ -55,6 +55,11 @@ impl Value {
         }
     }
 
+    /// Whether there is an aggregate in it.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.elements().is_some_and(|all| all.iter().any(|element| matches!(element, Value::Many(..))))
+    }
+
     /// The same with the elements of every aggregate in it sorted.
     pub(crate) fn all_sorted(&self) -> Value {
         match self {
