@@ -85,30 +85,29 @@ impl Servers {
         }
     }
 
-    /// Whether most owners are there, own something still and would vote: not for one whose primary's slots have another owner since
-    /// (cluster.c `clusterSendFailoverAuthIfNeeded`).
+    /// Whether most owners are there, own something still and would vote: not for one whose primary's slots have another
+    /// owner since (cluster.c `clusterSendFailoverAuthIfNeeded`).
     fn has_votes(&self, at: usize, of: u64) -> bool {
         let claimed = &self.nodes[at].view[&of];
         if claimed.slots.is_empty() {
             return false; // nor does one stand whose primary owns nothing any more (`clusterHandleSlaveFailover`)
         }
-        let owners: Vec<(&u64, &Known)> =
-            self.nodes[at].view.iter().filter(|(_, known)| !known.slots.is_empty()).collect();
-        let votes = owners.iter().filter(|(id, known)| {
-            let voter = &self.nodes[known.at];
-            let newer = |known: &Known| known.epoch > claimed.epoch && known.slots.meets(&claimed.slots);
-            let votes = voter.id == **id && self.owns(known.at);
-            votes && self.meets(at, known.at) && !voter.view.values().any(newer)
-        });
-        votes.count() > owners.len() / 2
+        let newer = |known: &Known| known.epoch > claimed.epoch && known.slots.meets(&claimed.slots);
+        self.has_most(at, |voter| self.owns(voter) && !self.nodes[voter].view.values().any(newer))
     }
 
     pub(super) fn majority(&self, at: usize) -> bool {
+        self.has_most(at, |_| true)
+    }
+
+    /// Whether most of those that are owners in this one's eyes are there, as who they were, and such.
+    fn has_most(&self, at: usize, such: impl Fn(usize) -> bool) -> bool {
         let owners: Vec<(&u64, &Known)> =
             self.nodes[at].view.iter().filter(|(_, known)| !known.slots.is_empty()).collect();
-        let living =
-            owners.iter().filter(|(id, known)| self.meets(at, known.at) && self.nodes[known.at].id == **id);
-        living.count() > owners.len() / 2
+        let there = owners.iter().filter(|(id, known)| {
+            self.meets(at, known.at) && self.nodes[known.at].id == **id && such(known.at)
+        });
+        there.count() > owners.len() / 2
     }
 
     pub(super) fn promote(&mut self, at: usize) {
