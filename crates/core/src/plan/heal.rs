@@ -8,10 +8,12 @@
 //! dead node ─► owner of slots in the eyes of the living? ── no ──► start (a blank one: after those that kept data)
 //!                │ yes
 //!                ├─ a living node claims the slots ──────────────► wait until the others know
-//!                ├─ a replica that was in sync until the end ────► promote the one with the greatest offset
-//!                │  (its stream is the dead primary's: one that it was promoted past lacks what came since)
+//!                ├─ a replica that was in sync until the end, and
+//!                │  has the stream that the dead one wrote ──────► promote the one with the greatest offset
 //!                ├─ a replica whose snapshot is newer ───────────► start that one first, and promote it
 //!                ├─ a replica that may hold data does not answer ► wait (bounded where the disk holds the data)
+//!                ├─ no log of its own, and a replica that has all
+//!                │  from before the dead one's promotion ────────► promote
 //!                ├─ the disk holds the data ─────────────────────► start in place; if that fails and fails,
 //!                │                                                 promote a replica with what its own disk held
 //!                ├─ a replica that was not in sync ──────────────► promote: old data is better than none
@@ -21,12 +23,11 @@
 
 use super::hang::end_hung;
 use super::picture::{Picture, Standing};
-use crate::config::Persistence;
-
 use super::{
     Disk, Duty, Facts, Link, Mark, NodeId, NodeName, Peer, PeerLink, PeerRole, Plan, Process, Promotion,
     Seen, Slots, Step, Wanted,
 };
+use crate::config::Persistence;
 
 /// How long a replica that does not answer may keep its primary from being started in place, in milliseconds.
 const SILENCE: u64 = 2_000;
