@@ -64,13 +64,14 @@ pub(crate) fn arrivals(rounds: usize) {
     if count_cores() > 1 {
         gateway.stay_on(Core::First); // whoever comes has a machine of its own
     }
-    for _ in 0..rounds {
-        println!("{}", come(gateway, wanted));
+    for round in 0..rounds {
+        // ports of connections that were closed a moment ago are looked for long, and run out
+        println!("{}", come(gateway, round * wanted, wanted));
         std::thread::sleep(Duration::from_secs(2));
     }
 }
 
-fn come(gateway: &Process, wanted: usize) -> String {
+fn come(gateway: &Process, first: usize, wanted: usize) -> String {
     let mut open = Vec::with_capacity(wanted);
     let (mut errors, mut longest, busy) = (0, Duration::ZERO, gateway.run_time());
     let begin = Instant::now();
@@ -78,7 +79,7 @@ fn come(gateway: &Process, wanted: usize) -> String {
         let due = Duration::from_secs_f64(at as f64 / wanted as f64);
         std::thread::sleep(due.saturating_sub(begin.elapsed()));
         let knock = Instant::now();
-        match arrive(at, gateway.port).and_then(|mut client| ask(&mut client).map(|()| client)) {
+        match arrive(first + at, gateway.port).and_then(|mut client| ask(&mut client).map(|()| client)) {
             Ok(client) => open.push(client),
             Err(_) => errors += 1,
         }

@@ -54,19 +54,21 @@ fn timed(stage: &Stage, target: &Target, load: &Load, requests: u64) -> Sample {
 
 /// Runs a load to its end.
 pub(crate) fn said(mut load: Command) -> Said {
-    let output = load.output().expect("redis-benchmark is installed");
-    read(&output.stdout)
+    let output = load.stderr(Stdio::piped()).output().expect("redis-benchmark is installed");
+    read(&output.stdout).unwrap_or_else(|| {
+        let [said, why] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        panic!("redis-benchmark ended ({}) and said\n{said}{why}", output.status)
+    })
 }
 
 /// "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
-pub(crate) fn read(output: &[u8]) -> Said {
+pub(crate) fn read(output: &[u8]) -> Option<Said> {
     let text = String::from_utf8_lossy(output);
     let row = text.lines().rfind(|line| line.starts_with('"') && !line.starts_with("\"test\""));
-    let row = row.unwrap_or_else(|| panic!("redis-benchmark said\n{text}"));
     // The name of the test can hold anything, so the figures are counted from the end.
     let figures: Vec<f64> =
-        row.rsplit(',').take(7).map(|field| field.trim_matches('"').parse().unwrap_or(f64::NAN)).collect();
-    Said { per_second: figures[6], p50_ms: figures[3], p99_ms: figures[1] }
+        row?.rsplit(',').take(7).map(|field| field.trim_matches('"').parse().unwrap_or(f64::NAN)).collect();
+    Some(Said { per_second: figures[6], p50_ms: figures[3], p99_ms: figures[1] })
 }
 
 /// System calls of a process while a load runs.
