@@ -474,7 +474,7 @@ fn forget(picture: &Picture<'_>, plan: &mut Plan, wanted: &Wanted, facts: &Facts
             peer.addr == Some(wanted.addr)
                 && peer.id != facts.id
                 && peer.role != PeerRole::Handshake
-                && peer.slots.is_empty()
+                && (peer.slots.is_empty() || picture.is_a_memory(&peer.id))
                 && !matches!(&theirs.duty, Duty::Replica { of, .. } if of == &peer.id)
         };
         for peer in theirs.view.iter().filter(stale) {

@@ -145,6 +145,14 @@ impl<'a> Picture<'a> {
         self.answering().all(|(_, facts)| facts.view.iter().filter(|peer| peer.addr == Some(addr)).all(idle))
     }
 
+    /// Whether an id that answers nowhere any more is known to a few only, and copied by nobody, when everyone answers: the
+    /// others have forgotten it, since its slots went to another one. Who was away then has not heard of that, and will not if
+    /// that other one is gone too; for its sake slots would look taken that nobody serves.
+    pub(super) fn is_a_memory(&self, id: &NodeId) -> bool {
+        let knowing = self.answering().filter(|(_, facts)| facts.knows(id)).count();
+        self.all_answer() && 2 * knowing < self.answering().count() && self.replicas_of(id).next().is_none()
+    }
+
     /// Whether someone who answers believes that the node at `addr` copies `id`.
     pub(super) fn believed_replica(&self, addr: SocketAddr, id: &NodeId) -> bool {
         let copies =

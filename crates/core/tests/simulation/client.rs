@@ -273,14 +273,16 @@ impl Client {
                 }
                 for (key, value) in keys.iter().zip(values) {
                     let id = text(value).map(id_of);
+                    let later = self.asked.iter().any(|asked| asked.writes(key, id));
                     if nodes.has_lost(key) {
-                        self.judge_survivor(key, id, ledger)?;
+                        let fits = self.judge_survivor(key, id, ledger);
+                        fits.or_else(|wrong| later.then_some(()).ok_or(wrong))?;
                         continue;
                     }
                     let may = self.known.get_mut(key).expect("its own key");
                     if may.contains(&id) {
                         *may = vec![id];
-                    } else if self.asked.iter().any(|asked| asked.writes(key, id)) {
+                    } else if later {
                         self.early.push((key.clone(), id));
                     } else {
                         return Err(format!("{} is {id:?}, expected one of {may:?}", key.escape_ascii()));

@@ -6,6 +6,7 @@ use super::super::{
 };
 use super::{Moment, NOW, id, line, name, start, takeover};
 use crate::config::Persistence;
+use crate::topology::Own;
 
 impl Moment {
     fn order(&mut self, request: &Request) -> Result<What, String> {
@@ -229,6 +230,34 @@ fn a_primary_that_nobody_has_an_address_of_any_more_is_replaced_or_forgotten() {
     moment.order(&Request::AcceptLoss { node: "a".to_owned() }).unwrap();
     let forget = |at: usize| Step::Forget { node: name(at), id: id(0) };
     assert_eq!(moment.steps(), [forget(1), forget(2), forget(4), forget(5)]);
+}
+
+#[test]
+fn an_owner_that_only_one_node_remembers_does_not_keep_its_slots_from_the_living() {
+    // a came back empty as another; the others forgot it when its slots went to one that is gone as well and given up,
+    // and e was away meanwhile
+    let mut moment = Moment::calm();
+    let new = NodeId("z".repeat(40));
+    for at in 0..6 {
+        let facts = moment.facts(at);
+        if at != 4 {
+            facts.view.retain(|peer| peer.id != id(0));
+        }
+        let own = if at == 0 { Own::Myself } else { Own::Other };
+        facts.view.push(Peer { id: new.clone(), slots: Slots::none(), own, ..line(0, 1) });
+        let copies = |peer: &mut Peer| peer.role = PeerRole::Replica(id(1));
+        facts.view.iter_mut().filter(|peer| peer.id == id(3)).for_each(copies);
+    }
+    moment.facts(3).duty = Duty::Replica { of: id(1), link: Link::Up };
+    let facts = moment.facts(0);
+    (facts.id, facts.duty, facts.keys) = (new, Duty::Primary, 0);
+    assert_eq!(moment.steps(), [Step::Forget { node: name(4), id: id(0) }]);
+    moment.facts(4).view.retain(|peer| peer.id != id(0));
+    assert_eq!(moment.steps(), [Step::AddSlots { node: name(0), slots: Slots::share(0, 3) }]);
+    // its replica may have the data
+    moment.facts(4).view.push(line(0, 4));
+    moment.facts(3).duty = Duty::Replica { of: id(0), link: Link::Up };
+    assert_eq!(moment.steps(), []);
 }
 
 #[test]

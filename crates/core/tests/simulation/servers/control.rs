@@ -115,6 +115,7 @@ impl Servers {
     /// What has to hold once all is as desired.
     pub(crate) fn check_end(&self) {
         let owned: u32 = (0..self.nodes.len()).map(|at| self.own(at).slots.count()).sum();
-        assert_eq!(owned, u32::from(evenkeel_core::topology::SLOTS), "at rest, each slot has one owner");
+        let all = u32::from(evenkeel_core::topology::SLOTS);
+        assert_eq!(owned, all, "at rest, each slot has one owner: {}", self.trouble());
     }
 }

@@ -372,7 +372,10 @@ impl Servers {
 
     /// What a server has from a place on, and none of these others, is gone for good, or may be.
     fn note_losses(&mut self, at: usize, others: &[usize], from: usize) {
-        let stores: Vec<&Store> = others.iter().map(|other| &self.nodes[*other].data).collect();
+        // the memory of a process that is gone is no copy, where nothing is on disk
+        let counts = |other: &&usize| self.up(**other) || self.desired.persistence != Persistence::None;
+        let stores: Vec<&Store> =
+            others.iter().filter(counts).map(|other| &self.nodes[*other].data).collect();
         let gone = self.nodes[at].data.beyond(from, &stores);
         if gone.is_empty() {
             return;
