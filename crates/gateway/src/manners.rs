@@ -9,6 +9,11 @@
 //! A stranger that never sleeps would use such a gift to its end, some 4 ms: with one connection each request would take that
 //! long. So it is watched what a yield brought, and one that was long and brought little is not repeated for a while; then a
 //! stranger changes nothing that could be measured. (A batch thread, sched(7), saves more, and waits 4 ms for every stranger.)
+//!
+//! Where nobody else wants its core the others run elsewhere, and each write wakes another core, which costs some 25 µs, or
+//! another machine. There a worker that found several events in one turn finds more in the next one if it lets some time
+//! pass: requests and replies of many go together both ways. So it naps, the longer the more came, and not at all where
+//! few are busy, where bytes are what takes the time, or where something is due.
 
 use rustix::thread::sched_yield;
 use std::time::{Duration, Instant};
@@ -23,6 +28,28 @@ const EACH_REPLY: Duration = Duration::from_micros(3);
 const REST: Duration = Duration::from_millis(16);
 const MOST_REST: Duration = Duration::from_secs(4);
 
+/// A yield that is shorter found nobody, or nobody whose turn it was: so many in a row, and nobody is there.
+const ALONE: Duration = Duration::from_micros(5);
+const SURELY: u32 = 32;
+/// Fewer events are no crowd that could be waited for: so few clients wait for every microsecond.
+const CROWD: usize = 4;
+/// How long a worker naps for each event of its last turn, and at most: with 50 clients or 500 more brings little more.
+const EACH_CAME: Duration = Duration::from_micros(10);
+const MOST_NAP: Duration = Duration::from_micros(200);
+/// A nap that is shorter is not worth its timer.
+const LEAST_NAP: Duration = Duration::from_micros(20);
+/// Bytes for each event beyond which it is they that take the time.
+const LARGE: u64 = 4096;
+
+/// What one turn was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) events: usize,
+    pub(crate) replies: u64,
+    /// What clients and nodes have sent.
+    pub(crate) bytes: u64,
+}
+
 /// What one worker has learned of those on its core.
 #[derive(Debug)]
 pub(crate) struct Manners {
@@ -32,24 +59,35 @@ pub(crate) struct Manners {
     until: Option<Instant>,
     /// How long the next rest will be.
     rest: Duration,
+    /// How many yields in a row found nobody.
+    alone: u32,
 }
 
 impl Default for Manners {
     fn default() -> Self {
-        Manners { took: None, until: None, rest: REST }
+        Manners { took: None, until: None, rest: REST, alone: 0 }
     }
 }
 
 impl Manners {
-    /// A turn is over which had so many events and replies. Lets others go first, unless they have shown to be strangers.
-    pub(crate) fn turn_is_over(&mut self, events: usize, replies: u64) {
+    /// A turn is over. Lets others go first, unless they have shown to be strangers; naps where they are elsewhere, while it
+    /// is `free`.
+    pub(crate) fn turn_is_over(&mut self, turn: &Turn, free: impl FnOnce() -> Duration) {
         if let Some(took) = self.took.take() {
-            self.learn(took, events, replies);
+            self.learn(took, turn.events, turn.replies);
         }
         let begun = Instant::now();
-        if events > 0 && self.until.is_none_or(|until| begun >= until) {
+        if turn.events > 0 && self.until.is_none_or(|until| begun >= until) {
             sched_yield();
-            self.took = Some(begun.elapsed());
+            let took = begun.elapsed();
+            self.took = Some(took);
+            self.alone = if took < ALONE { self.alone.saturating_add(1) } else { 0 };
+            if self.alone >= SURELY
+                && is_crowd(turn)
+                && let Some(nap) = nap(turn, free())
+            {
+                std::thread::sleep(nap);
+            }
         }
     }
 
@@ -64,10 +102,41 @@ impl Manners {
     }
 }
 
+fn is_crowd(turn: &Turn) -> bool {
+    turn.events >= CROWD && turn.bytes <= LARGE * turn.events as u64
+}
+
+/// How long a worker waits for more than came, where it is free for so long.
+fn nap(turn: &Turn, free: Duration) -> Option<Duration> {
+    let nap = (EACH_CAME * turn.events as u32).min(MOST_NAP).min(free);
+    (nap >= LEAST_NAP).then_some(nap)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{EACH_EVENT, EACH_REPLY, MOST_REST, Manners, REST, SHORT};
-    use std::time::Instant;
+    use super::{
+        CROWD, EACH_CAME, EACH_EVENT, EACH_REPLY, LARGE, LEAST_NAP, MOST_NAP, MOST_REST, Manners, REST,
+        SHORT, Turn, is_crowd, nap,
+    };
+    use std::time::{Duration, Instant};
+
+    const ONE: Turn = Turn { events: 1, replies: 1, bytes: 40 };
+    const NONE: Turn = Turn { events: 0, replies: 0, bytes: 0 };
+
+    fn busy() -> Duration {
+        Duration::ZERO
+    }
+
+    #[test]
+    fn naps_grow_with_the_crowd_and_end_with_what_is_due() {
+        let turn = |events: usize, each: u64| Turn { events, replies: 1, bytes: each * events as u64 };
+        assert!(!is_crowd(&turn(CROWD - 1, 40)) && is_crowd(&turn(CROWD, 40)));
+        assert!(is_crowd(&turn(CROWD, LARGE)) && !is_crowd(&turn(CROWD, LARGE + 1)));
+        assert_eq!(nap(&turn(CROWD, 40), SHORT), Some(EACH_CAME * CROWD as u32));
+        assert_eq!(nap(&turn(500, 40), SHORT), Some(MOST_NAP));
+        assert_eq!(nap(&turn(500, 40), LEAST_NAP), Some(LEAST_NAP));
+        assert_eq!(nap(&turn(500, 40), LEAST_NAP / 2), None);
+    }
 
     #[test]
     fn what_is_short_or_brings_much_is_repeated() {
@@ -75,9 +144,9 @@ mod tests {
         manners.learn(SHORT, 0, 0);
         manners.learn(EACH_EVENT * 100 + EACH_REPLY * 1600, 100, 1600);
         assert_eq!(manners.until, None);
-        manners.turn_is_over(1, 1);
+        manners.turn_is_over(&ONE, busy);
         assert!(manners.took.is_some());
-        manners.turn_is_over(0, 0);
+        manners.turn_is_over(&NONE, busy);
         assert_eq!(manners.took, None, "nothing is under way");
     }
 
@@ -89,7 +158,7 @@ mod tests {
         }
         assert_eq!(manners.rest, MOST_REST);
         assert!(manners.until.is_some_and(|until| until > Instant::now() + MOST_REST / 2));
-        manners.turn_is_over(1, 1);
+        manners.turn_is_over(&ONE, busy);
         assert_eq!(manners.took, None, "it rests");
     }
 

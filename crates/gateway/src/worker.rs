@@ -8,7 +8,7 @@ use crate::doors::Listener;
 use crate::duct::Duct;
 use crate::gather::{self, Part, Running};
 use crate::inbox::{Inbox, Message};
-use crate::manners::Manners;
+use crate::manners::{Manners, Turn};
 use crate::sockets::{self, Connection};
 use crate::watch::Nudge;
 use evenkeel_core::proxy::{Clock, Gather, Output, PipeId, Proxy, SessionId};
@@ -164,7 +164,7 @@ impl Worker {
             }
             let now = self.clock();
             self.proxy.begin(now);
-            let before = self.proxy.count_answered();
+            let before = (self.proxy.count_answered(), self.proxy.count_bytes());
             let came = events.len();
             for event in events.drain(..) {
                 self.event(event.data.u64(), event.flags);
@@ -179,7 +179,12 @@ impl Worker {
             if self.is_done() {
                 return;
             }
-            manners.turn_is_over(came, self.proxy.count_answered() - before);
+            let turn = Turn {
+                events: came,
+                replies: self.proxy.count_answered() - before.0,
+                bytes: self.proxy.count_bytes() - before.1,
+            };
+            manners.turn_is_over(&turn, || self.free(next_tick));
         }
     }
 
@@ -230,6 +235,12 @@ impl Worker {
         let now = self.shared.started.elapsed().as_micros() as u64;
         let micros = until.saturating_sub(now).min(100_000);
         Timespec { tv_sec: 0, tv_nsec: (micros * 1000) as _ }
+    }
+
+    /// For how long nothing has to be done but what others bring.
+    fn free(&self, next_tick: u64) -> Duration {
+        let until = self.proxy.next_write().map_or(next_tick, |write| write.min(next_tick));
+        Duration::from_nanos(self.sleep(until).tv_nsec as u64)
     }
 
     fn event(&mut self, token: u64, flags: EventFlags) {

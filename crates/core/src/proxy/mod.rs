@@ -427,6 +427,11 @@ impl Proxy {
         self.counts[Metric::Requests as usize]
     }
 
+    /// Bytes that clients and nodes have sent so far.
+    pub fn count_bytes(&self) -> u64 {
+        self.counts[Metric::ClientBytesIn as usize] + self.counts[Metric::NodeBytesIn as usize]
+    }
+
     /// The map in use.
     pub fn topology(&self) -> &Topology {
         &self.topology
