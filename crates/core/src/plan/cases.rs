@@ -520,3 +520,22 @@ fn unreadable_data_is_set_aside_where_its_primary_copies_a_successor_that_has_it
     }
     assert_eq!(moment.steps()[0], Step::SetAside { node: name(3) });
 }
+
+#[test]
+fn nobody_is_introduced_without_an_epoch_of_its_own() {
+    let mut moment = Moment::calm();
+    for at in 0..6 {
+        let facts = moment.facts(at);
+        (facts.duty, facts.keys, facts.offset) = (Duty::Primary, 0, 0);
+        let slots = facts.own_slots().clone();
+        facts.view = vec![Peer { role: PeerRole::Primary, epoch: 0, slots, ..line(at, at) }];
+    }
+    let epoch = |at: usize| Step::SetEpoch { node: name(at), epoch: at as u64 + 1 };
+    assert_eq!(moment.steps(), [epoch(0), epoch(1), epoch(2)], "those that own slots");
+    moment.facts(0).view[0].epoch = 1;
+    moment.facts(1).view[0].epoch = 2;
+    assert_eq!(moment.steps(), [epoch(2)], "once more where it was in vain");
+    moment.facts(2).view[0].epoch = 3;
+    let introduced = |step: &Step| matches!(step, Step::Meet { .. });
+    assert!(moment.steps().iter().all(introduced) && !moment.steps().is_empty());
+}

@@ -29,7 +29,11 @@ pub(super) fn create(picture: &Picture<'_>, plan: &mut Plan) {
         if ours.len() < picture.desired.nodes.len() {
             return plan.wait_all("the cluster cannot be formed while a node is not empty");
         }
-        found(picture, plan, &ours, &missing);
+    }
+    let numbered = number(plan, &ours, &missing);
+    found(picture, plan, &ours, &missing);
+    if numbered {
+        return;
     }
     meet(plan, &ours);
     if plan.steps.is_empty() {
@@ -69,20 +73,11 @@ fn stranger(picture: &Picture<'_>, wanted: &Wanted, facts: &Facts) -> Option<Str
     None
 }
 
-/// Epochs and slots of a new cluster.
+/// Slots of a new cluster.
 fn found(picture: &Picture<'_>, plan: &mut Plan, ours: &[(&Wanted, &Facts)], missing: &Slots) {
     let shards = picture.desired.shards;
     let because = format!("slots {missing} have no owner");
     let primaries: Vec<_> = ours.iter().filter(|(_, facts)| facts.duty == Duty::Primary).collect();
-    for (at, (wanted, facts)) in ours.iter().enumerate() {
-        let alone = facts.view.len() == 1;
-        if alone && facts.own().is_some_and(|own| own.epoch == 0) {
-            plan.step(
-                Step::SetEpoch { node: wanted.name.clone(), epoch: at as u64 + 1 },
-                "a new node needs its own epoch",
-            );
-        }
-    }
     for at in 0..shards {
         let share = missing.minus(&Slots::all().minus(&Slots::share(at, shards)));
         let Some(designated) = ours.get(at) else { continue };
@@ -92,6 +87,24 @@ fn found(picture: &Picture<'_>, plan: &mut Plan, ours: &[(&Wanted, &Facts)], mis
             plan.step(Step::AddSlots { node: wanted.name.clone(), slots: share }, because.clone());
         }
     }
+}
+
+/// Epochs of a new cluster. They can be set only while a node knows nobody, so it is introduced to the others when it has its own:
+/// without, it would take the next free one once it meets its like, at a moment when others may not hear of that, and one that
+/// takes over from it then is not above it.
+fn number(plan: &mut Plan, ours: &[(&Wanted, &Facts)], missing: &Slots) -> bool {
+    let mut some = false;
+    for (at, (wanted, facts)) in ours.iter().enumerate() {
+        let fresh = facts.view.len() == 1 && facts.own().is_some_and(|own| own.epoch == 0);
+        if fresh && (!missing.is_empty() || !facts.own_slots().is_empty()) {
+            some = true;
+            plan.step(
+                Step::SetEpoch { node: wanted.name.clone(), epoch: at as u64 + 1 },
+                "a new node needs its own epoch",
+            );
+        }
+    }
+    some
 }
 
 /// Introduces every pair that does not know each other.
