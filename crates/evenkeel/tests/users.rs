@@ -269,7 +269,9 @@ fn filters() -> Vec<Vec<&'static str>> {
          NOT-IP 127.0.0.1|NOT-SKIPME yes|ID 0|ID -1|ID 99999998 0|ID 99999998 -1|ID 99999998 x|ID 99999998 99999997|\
          ID 99999998 TYPE normal|TYPE normal ID 99999998|TYPE normal ID 99999998 99999997|ID 99999998 ID 99999997|\
          ID 99999998 99999997 NAME me|ID 99999998 NOT-ID 2 3|NAME me FLAGS N|NAME me NAME you|NAME you NAME me|NAME me NOT-NAME me|\
-         TYPE|ID|ID NAME me|BOGUS 1|NOT-BOGUS 1|NOT-|MAXAGE 1 FOO|IDLE 9 NAME me";
+         TYPE|ID|ID NAME me|BOGUS 1|NOT-BOGUS 1|NOT-|MAXAGE 1 FOO|IDLE 9 NAME me|USER nobody USER none|\
+         USER nobody TYPE bogus|TYPE bogus USER nobody|USER default USER nobody TYPE bogus|USER nobody SKIPME maybe|\
+         SKIPME maybe USER nobody|ID 0 USER nobody|USER nobody ID 0|USER nobody FOO 1|USER nobody ADDR|NOT-USER nobody TYPE bogus";
     let words =
         |line: &'static str| line.split(' ').map(|word| if word == "@" { "" } else { word }).collect();
     lines.split('|').map(words).collect()

@@ -209,6 +209,7 @@ impl Proxy {
             }
         }
         self.tell_commands();
+        self.ask_for_farewells();
         self.start_rounds();
     }
 

@@ -144,7 +144,8 @@ impl Hot {
             | Work::Watch
             | Work::Inquiry(_)
             | Work::Count
-            | Work::Hub(_) => return false,
+            | Work::Hub(_)
+            | Work::Farewell => return false,
         }
         true
     }

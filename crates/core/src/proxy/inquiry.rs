@@ -110,6 +110,7 @@ impl Proxy {
             | Work::Led(_)
             | Work::Count
             | Work::Hub(_)
+            | Work::Farewell
             | Work::Part { .. }
             | Work::Errand { .. }
             | Work::Greeting

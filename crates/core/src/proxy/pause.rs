@@ -5,6 +5,10 @@
 use super::session::Stop;
 use super::{Proxy, SessionId};
 use crate::command::{Access, Command};
+use crate::resp::Args;
+
+/// A first line of a script that is longer than this is not read.
+const LONGEST_LINE: usize = 1024;
 
 /// Which requests have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,12 +59,14 @@ impl Proxy {
     }
 
     /// Whether a request has to wait for the end of a pause; if so, its client admits nothing until then.
-    pub(super) fn waits_for_pause(&mut self, id: SessionId, command: &Command) -> bool {
+    pub(super) fn waits_for_pause(&mut self, id: SessionId, command: &Command, args: &Args<'_>) -> bool {
         self.end_pause();
         let waits = match self.pause.map(|pause| pause.what) {
             None => false,
             Some(Paused::All) => command.name != "client|unpause",
-            Some(Paused::Writes) => may_write(command) || (command.name == "exec" && self.queues_writes(id)),
+            Some(Paused::Writes) => {
+                may_write(command, args.get(1)) || (command.name == "exec" && self.queues_writes(id))
+            }
         };
         if waits && let Some(session) = self.sessions.get_mut(id) {
             session.stop = Some(Stop::Pause);
@@ -71,7 +77,66 @@ impl Proxy {
 }
 
 /// Whether a command may change data, or something that replicas are told (`server.c`: CMD_WRITE, CMD_MAY_REPLICATE). EXEC
-/// is what its transaction is.
-pub(super) fn may_write(command: &Command) -> bool {
-    command.access == Access::Write || matches!(command.name, "pfcount" | "publish" | "spublish")
+/// is what its transaction is, and EVAL what its script, the first argument, says of itself. What a script that is named
+/// only says of itself is not known here.
+pub(super) fn may_write(command: &Command, first: &[u8]) -> bool {
+    match command.name {
+        "pfcount" | "publish" | "spublish" => true,
+        "eval" => !writes_nothing(first),
+        _ => command.access == Access::Write,
+    }
+}
+
+/// Whether a script says in its first line that it writes nothing (`script_lua.c`: `evalExtractShebangFlags`). A line that
+/// the server refuses is as good as none, and one with quotes, which nobody needs, is taken as such.
+fn writes_nothing(script: &[u8]) -> bool {
+    const FLAGS: [&str; 5] = ["no-writes", "allow-oom", "allow-stale", "no-cluster", "allow-cross-slot-keys"];
+    let end = script.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
+    let Some(Ok(line)) = end.map(|end| std::str::from_utf8(&script[..end])) else { return false };
+    let mut words = line.split_ascii_whitespace();
+    if !line.starts_with("#!lua") || words.next() != Some("#!lua") {
+        return false;
+    }
+    let mut reads_only = false;
+    for word in words {
+        let Some(flags) = word.strip_prefix("flags=") else { return false };
+        for flag in flags.split(',') {
+            if !FLAGS.contains(&flag) {
+                return false;
+            }
+            reads_only |= flag == "no-writes";
+        }
+    }
+    reads_only
+}
+
+#[cfg(test)]
+mod tests {
+    use super::writes_nothing;
+
+    #[test]
+    fn a_script_says_that_it_writes_nothing_as_the_server_understands_it() {
+        for line in [
+            "#!lua flags=no-writes",
+            "#!lua  flags=no-writes,allow-stale",
+            "#!lua flags=no-writes flags=allow-stale",
+        ] {
+            assert!(writes_nothing(format!("{line}\nreturn 1").as_bytes()), "{line}");
+            assert!(!writes_nothing(line.as_bytes()), "{line} without an end");
+        }
+        for line in [
+            "return 1",
+            "#!lua",
+            "#!lua flags=allow-stale",
+            "#!lua flags=no-writes,bogus",
+            "#!lua flags=no-writes,",
+            "#!lua flags=No-Writes",
+            "#!lua name=x flags=no-writes",
+            "#!js flags=no-writes",
+            "#!LUA flags=no-writes",
+            " #!lua flags=no-writes",
+        ] {
+            assert!(!writes_nothing(format!("{line}\nreturn 1").as_bytes()), "{line}");
+        }
+    }
 }

@@ -65,6 +65,8 @@ pub(crate) enum Work {
     Led(GroupId),
     /// A node's word on a topic that was subscribed, or given up.
     Hub(TopicId),
+    /// A hub's answer behind which no message comes any more that was published before it was asked.
+    Farewell,
 }
 
 impl Work {
@@ -82,6 +84,7 @@ impl Work {
             | Work::Body
             | Work::Watch
             | Work::Hub(_)
+            | Work::Farewell
             | Work::Wait(_)
             | Work::Inquiry(_) => false,
         }
@@ -103,6 +106,7 @@ impl Work {
             | Work::Watch
             | Work::Count
             | Work::Hub(_)
+            | Work::Farewell
             | Work::Wait(_)
             | Work::Inquiry(_) => self,
         }
@@ -124,6 +128,7 @@ impl Work {
             | Work::Watch
             | Work::Count
             | Work::Hub(_)
+            | Work::Farewell
             | Work::Wait(_)
             | Work::Inquiry(_) => None,
         }
@@ -404,7 +409,7 @@ impl Pipe {
     /// not handed to the kernel cannot have been executed: a server executes whole requests only.
     pub(crate) fn fate(&self, ticket: &Ticket) -> Fate {
         match ticket.work {
-            Work::Greeting | Work::Run | Work::Nobody | Work::Hub(_) => Fate::Nobody,
+            Work::Greeting | Work::Run | Work::Nobody | Work::Hub(_) | Work::Farewell => Fate::Nobody,
             Work::Probe | Work::Watch => Fate::Again,
             _ if self.midway => Fate::Torn,
             Work::Body => Fate::Uncertain, // the stream itself knows whether its end was sent

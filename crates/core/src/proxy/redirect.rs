@@ -256,7 +256,8 @@ impl Proxy {
             | Work::Body
             | Work::Watch
             | Work::Wait(_)
-            | Work::Hub(_) => {
+            | Work::Hub(_)
+            | Work::Farewell => {
                 self.deliver_error(ticket, error);
             }
         }

@@ -143,6 +143,7 @@ impl Proxy {
             | Work::Block(_)
             | Work::Watch
             | Work::Hub(_)
+            | Work::Farewell
             | Work::Wait(
                 Step::Data
                 | Step::Mark
@@ -221,6 +222,7 @@ impl Proxy {
             Work::Inquiry(_) => self.answered(ticket.session, reply),
             Work::Body => self.streamed(id, &ticket, reply, midway),
             Work::Hub(topic) => self.hub_refused(id, topic, reply),
+            Work::Farewell => self.farewell_said(id),
             Work::Watch => self.watched(id, &ticket, reply),
             Work::Block(_) => {} // they went their way above
         }

@@ -202,7 +202,7 @@ impl Proxy {
         if let Some(admit) = self.at_gate(id, command, args) {
             return admit;
         }
-        if self.pause.is_some() && self.waits_for_pause(id, command) {
+        if self.pause.is_some() && self.waits_for_pause(id, command, args) {
             return Admit::Stopped;
         }
         let Some(session) = self.sessions.get_mut(id) else { return Admit::Yes };

@@ -99,7 +99,7 @@ impl Proxy {
             session.stop = Some(Stop::Quiet);
             return Some(0);
         }
-        if self.pause.is_some() && self.waits_for_pause(id, command) {
+        if self.pause.is_some() && self.waits_for_pause(id, command, &args) {
             return Some(0);
         }
         // Where all but the last argument are here, `needs` is the whole.

@@ -423,6 +423,7 @@ impl Proxy {
             | Work::Led(_)
             | Work::Count
             | Work::Hub(_)
+            | Work::Farewell
             | Work::Greeting
             | Work::Run
             | Work::Nobody

@@ -70,11 +70,13 @@ impl Proxy {
 
     pub(super) fn client_list(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
         self.note_length(id, args);
-        match Filter::listed(args, self.number_of(id), self.dialect()) {
-            Ok(filter) => match self.knows_users(id, &filter) {
-                None => self.gather(id, Gather::Clients(filter)),
-                Some(admit) => admit,
-            },
+        let mut users = Vec::new();
+        let filter = Filter::listed(args, self.number_of(id), self.dialect(), &mut users);
+        if let Some(admit) = self.knows_users(id, &users) {
+            return admit;
+        }
+        match filter {
+            Ok(filter) => self.gather(id, Gather::Clients(filter)),
             Err(error) => self.refuse(id, &error),
         }
     }

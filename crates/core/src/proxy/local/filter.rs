@@ -90,9 +90,10 @@ impl Filter {
         args: &Args<'a>,
         asker: u64,
         dialect: Dialect,
+        users: &mut Vec<String>,
     ) -> Result<Filter, ErrorReply<'a>> {
         if dialect > Dialect::Redis {
-            return Filter { tests: Vec::new(), spared: None }.parse(args, asker, dialect);
+            return Filter { tests: Vec::new(), spared: None }.parse(args, asker, dialect, users);
         }
         let option = args.get(args.len().min(3) - 1);
         let test = if args.len() == 2 {
@@ -114,8 +115,9 @@ impl Filter {
         args: &Args<'a>,
         asker: u64,
         dialect: Dialect,
+        users: &mut Vec<String>,
     ) -> Result<Filter, ErrorReply<'a>> {
-        Filter { tests: Vec::new(), spared: Some(asker) }.parse(args, asker, dialect)
+        Filter { tests: Vec::new(), spared: Some(asker) }.parse(args, asker, dialect, users)
     }
 
     /// Whom CLIENT KILL means by an address alone.
@@ -123,7 +125,15 @@ impl Filter {
         Filter { tests: vec![(Sense::Is, Test::Peer(shown(addr)))], spared: None }
     }
 
-    fn parse<'a>(mut self, args: &Args<'a>, asker: u64, dialect: Dialect) -> Result<Filter, ErrorReply<'a>> {
+    /// Reads filters up to the first mistake. Users that are named before it are added to a list: whether there are such,
+    /// which a server sees as it reads, comes before what is wrong behind them.
+    fn parse<'a>(
+        mut self,
+        args: &Args<'a>,
+        asker: u64,
+        dialect: Dialect,
+        users: &mut Vec<String>,
+    ) -> Result<Filter, ErrorReply<'a>> {
         let mut at = 2;
         while at < args.len() {
             if at + 1 == args.len() {
@@ -148,6 +158,9 @@ impl Filter {
             } else {
                 (one(name, sense, args.get(at + 1), dialect)?, 1)
             };
+            if let Test::User(user) = &test {
+                users.push(user.clone());
+            }
             self.add(sense, test);
             at += 1 + used;
         }
@@ -164,26 +177,6 @@ impl Filter {
             (Some((_, held)), test) => *held = test,
             (None, test) => self.tests.push((sense, test)),
         }
-    }
-
-    /// Users that it names.
-    pub(super) fn users(&self) -> impl Iterator<Item = &str> {
-        self.tests.iter().filter_map(|(_, test)| match test {
-            Test::User(user) => Some(user.as_str()),
-            Test::Numbers(_)
-            | Test::Kind(_)
-            | Test::Peer(_)
-            | Test::Local(_)
-            | Test::Ip(_)
-            | Test::Age(_)
-            | Test::Idle(_)
-            | Test::Flags(_)
-            | Test::Name(_)
-            | Test::LibName(_)
-            | Test::LibVer(_)
-            | Test::Database
-            | Test::Capabilities(_) => None,
-        })
     }
 
     /// Whether a client is meant.

@@ -6,7 +6,7 @@ use super::super::pause::{Pause, Paused};
 use super::super::session::Stop;
 use super::super::{Gather, Proxy, SessionId};
 use super::filter::{Dialect, Filter};
-use crate::resp::{Args, ErrorReply, Proto, Writer, parse_i64};
+use crate::resp::{Args, Elements, ErrorReply, Proto, Writer, parse_i64, text};
 
 /// Whom CLIENT KILL means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +28,15 @@ enum Form {
 }
 
 impl Kill {
-    fn parse<'a>(asker: u64, args: &Args<'a>, dialect: Dialect) -> Result<Kill, ErrorReply<'a>> {
+    fn parse<'a>(
+        asker: u64,
+        args: &Args<'a>,
+        dialect: Dialect,
+        users: &mut Vec<String>,
+    ) -> Result<Kill, ErrorReply<'a>> {
         Ok(match args.len() {
             3 => Kill { filter: Filter::peer(args.get(2)), asker, form: Form::Found },
-            _ => Kill { filter: Filter::killed(args, asker, dialect)?, asker, form: Form::Count },
+            _ => Kill { filter: Filter::killed(args, asker, dialect, users)?, asker, form: Form::Count },
         })
     }
 
@@ -47,33 +52,38 @@ impl Kill {
 
 impl Proxy {
     pub(super) fn client_kill(&mut self, id: SessionId, args: &Args<'_>) -> Admit {
-        let kill = match Kill::parse(self.number_of(id), args, self.dialect()) {
-            Ok(kill) => kill,
-            Err(error) => return self.refuse(id, &error),
-        };
-        if let Some(admit) = self.knows_users(id, &kill.filter) {
+        let mut users = Vec::new();
+        let kill = Kill::parse(self.number_of(id), args, self.dialect(), &mut users);
+        if let Some(admit) = self.knows_users(id, &users) {
             return admit;
         }
-        self.gather(id, Gather::Kill(kill))
+        match kill {
+            Ok(kill) => self.gather(id, Gather::Kill(kill)),
+            Err(error) => self.refuse(id, &error),
+        }
     }
 
-    /// Whether there is the user that a filter names, `None` if so. One that the gateway does not know by itself only the
-    /// nodes know.
-    pub(super) fn knows_users(&mut self, id: SessionId, filter: &Filter) -> Option<Admit> {
+    /// Whether there are the users that filters name, before the first mistake if there is one; `None` if so. Those that
+    /// the gateway does not know by itself only the nodes know.
+    pub(super) fn knows_users(&mut self, id: SessionId, users: &[String]) -> Option<Admit> {
         let is_ours =
             |user: &str| user == "default" || self.settings.users.iter().any(|named| named.name == user);
-        let user = filter.users().find(|user| !is_ours(user))?;
-        let mut question = Vec::new();
-        Writer::new(&mut question, Proto::Two)
-            .request([b"ACL".as_slice(), b"GETUSER", user.as_bytes()].into_iter());
-        match self.inquire(id, Desk::Own, question) {
-            None => Some(Admit::Stopped),
-            Some(answer) if matches!(answer.get(..3), Some(b"*-1" | b"$-1")) => {
-                Some(self.refuse(id, &ErrorReply::NoSuchUser(user)))
-            }
-            Some(answer) if answer.starts_with(b"-") => Some(self.pass_on(id, &answer)),
-            Some(_) => None,
+        let asked: Vec<&String> = users.iter().filter(|user| !is_ours(user)).collect();
+        if asked.is_empty() {
+            return None;
         }
+        let mut question = Vec::new();
+        Writer::new(&mut question, Proto::Two).request([b"ACL".as_slice(), b"USERS"].into_iter());
+        let Some(answer) = self.inquire(id, Desk::Own, question) else { return Some(Admit::Stopped) };
+        if answer.starts_with(b"-") {
+            return Some(self.pass_on(id, &answer));
+        }
+        let there = |user: &str| {
+            let mut names = Elements::of(&answer).into_iter().flatten().filter_map(text);
+            names.any(|name| name == user.as_bytes())
+        };
+        let missing = asked.into_iter().find(|user| !there(user))?;
+        Some(self.refuse(id, &ErrorReply::NoSuchUser(missing)))
     }
 
     /// Closes this worker's clients that are meant; the one that asks once it has its answer. How many there were.

@@ -115,6 +115,9 @@ impl Proxy {
     }
 
     fn quit(&mut self, id: SessionId) -> Admit {
+        if self.has_messages_on_their_way(id) {
+            return Admit::Stopped;
+        }
         let admit = self.reply_with(id, |out| out.simple("OK"));
         if admit == Admit::Yes
             && let Some(session) = self.sessions.get_mut(id)
@@ -133,6 +136,9 @@ impl Proxy {
             && session.under_way() > 0
         {
             session.stop = Some(Stop::Quiet);
+            return Admit::Stopped;
+        }
+        if self.has_messages_on_their_way(id) {
             return Admit::Stopped;
         }
         if let Some(session) = self.sessions.get_mut(id)

@@ -193,7 +193,7 @@ impl Proxy {
         }
         let Some(topic) = self.pubsub.topics.get(id) else { return };
         let (waiting, members) = (topic.waiting.clone(), topic.members.clone());
-        waiting.into_iter().for_each(|(client, seq)| self.topic_refused(client, seq, id, reply));
+        waiting.into_iter().for_each(|(client, seq)| self.topic_refused(client, seq, reply));
         for client in members {
             self.evict(client, "a node does not allow its user to hear one of its channels any more");
         }

@@ -4,6 +4,7 @@
 //! error. What was asked and is lost with the connection is asked again on the next.
 
 use super::Circle;
+use super::leave::Farewells;
 use super::topic::{At, LOOK_AGAIN, TopicId};
 use crate::metric::Metric;
 use crate::proxy::pipe::{Purpose, Ticket, Work};
@@ -20,7 +21,7 @@ const SILENCE: u64 = 5_000_000;
 /// A hub without topics is kept this long (microseconds).
 const LINGER: u64 = 10_000_000;
 /// PING as it is sent.
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// One node's subscriptions for one circle.
 #[derive(Debug)]
@@ -35,11 +36,17 @@ pub(crate) struct Hub {
     places: usize,
     /// When the last of them was gone, in microseconds.
     idle: u64,
+    pub(super) farewells: Farewells,
 }
 
 impl Hub {
     pub(super) fn trunk(&self) -> TrunkId {
         self.trunk
+    }
+
+    /// Its connection, if the node has let it in.
+    pub(super) fn talks(&self) -> Option<PipeId> {
+        self.pipe.filter(|_| self.is_greeted)
     }
 }
 
@@ -72,6 +79,7 @@ impl Proxy {
                 is_greeted: false,
                 places: 0,
                 idle: 0,
+                farewells: Farewells::default(),
             }),
         };
         if let Some(hub) = self.pubsub.hubs.get_mut(id) {
@@ -98,7 +106,7 @@ impl Proxy {
     pub(super) fn pipe_of_hub(&mut self, id: HubId) -> Option<PipeId> {
         let hub = self.pubsub.hubs.get(id)?;
         if hub.pipe.is_some() {
-            return hub.pipe.filter(|_| hub.is_greeted);
+            return hub.talks();
         }
         let (addr, trunk) = (hub.addr, hub.trunk);
         if let Some(link) = self.links.get(&addr)
@@ -140,6 +148,7 @@ impl Proxy {
         }
         self.add(Metric::SubscriptionGaps, gaps);
         given_up.into_iter().for_each(|topic| self.settle_topic(topic));
+        self.say_all_farewells(id); // nothing comes of it any more
         self.pubsub.look_again(self.now.steady);
     }
 
@@ -173,6 +182,7 @@ impl Proxy {
             let Some(hub) = self.pubsub.hubs.get(id) else { continue };
             if hub.places == 0 && hub.idle.saturating_add(LINGER) <= now {
                 let pipe = hub.pipe;
+                self.say_all_farewells(id);
                 self.pubsub.hubs.remove(id);
                 pipe.into_iter().for_each(|pipe| self.close_pipe(pipe));
             } else if let Some(pipe) = hub.pipe {

@@ -21,6 +21,7 @@
 mod count;
 mod hear;
 mod hub;
+mod leave;
 mod pattern;
 mod subscribe;
 mod topic;
@@ -49,6 +50,8 @@ pub(super) struct Pubsub {
     /// Clients whose command waits for what nodes say, the command's place among their requests, and since when: in
     /// the order of time. Those that wait no longer are taken out when they are the first.
     pending: VecDeque<(SessionId, u32, u64)>,
+    /// Hubs that have to be asked at the end of the turn for the last word to clients that leave.
+    left: Vec<HubId>,
     /// When hubs and topics have to be looked at again because one of them is not where it should be, in microseconds.
     due: Option<u64>,
     /// Whether then the topics themselves have to be asked for again, and not only hubs to be connected.

@@ -1,9 +1,10 @@
-//! SUBSCRIBE and its kin: clients become members of topics and leave them (`pubsub.c`).
+//! SUBSCRIBE and its kin: clients become members of topics (`pubsub.c`).
 //!
 //! A command is admitted when all that the client asked before is answered, and nothing more is admitted until it is
 //! answered itself: so its confirmation stands where it belongs between replies, and no message comes before it.
 
 use super::HOME;
+use super::leave::Goodbye;
 use super::topic::TopicId;
 use crate::command::Feed;
 use crate::metric::Class;
@@ -23,28 +24,38 @@ const MAX_TOPICS: usize = 1_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     /// By [`Feed`]: its topics (`TopicId::as_u64`), each with the client's place among the members.
-    held: [BTreeMap<u64, u32>; 3],
-    pending: Option<Pending>,
+    pub(super) held: [BTreeMap<u64, u32>; 3],
+    pub(super) pending: Option<Pending>,
+    /// Its RESET or QUIT, if that is what it asks for next.
+    pub(super) goodbye: Option<Goodbye>,
 }
 
 /// A command that waits for what nodes say.
 #[derive(Debug)]
-struct Pending {
+pub(super) struct Pending {
     seq: u32,
     born: u64,
     /// Its answer.
     reply: Vec<u8>,
+    pub(super) change: Change,
+    /// Topics that are not settled yet and will tell, or hubs that have not said the last word.
+    pub(super) left: u32,
+}
+
+/// What a client's command changes once it is done.
+#[derive(Debug)]
+pub(super) enum Change {
     /// Topics that the client becomes a member of.
-    joins: Vec<TopicId>,
-    /// Topics that are not settled yet, and will tell.
-    left: u32,
+    Joins(Vec<TopicId>),
+    /// Topics that it is a member of until then.
+    Leaves(Feed, Vec<TopicId>),
 }
 
 /// A command's place in the order of replies, and what its client is.
-struct Turn {
-    seq: u32,
+pub(super) struct Turn {
+    pub(super) seq: u32,
     trunk: TrunkId,
-    proto: Proto,
+    pub(super) proto: Proto,
 }
 
 impl Subscriptions {
@@ -66,11 +77,11 @@ impl Subscriptions {
 }
 
 impl Session {
-    fn subscriptions(&mut self) -> Option<&mut Subscriptions> {
+    pub(super) fn subscriptions(&mut self) -> Option<&mut Subscriptions> {
         self.extra.as_mut()?.subscriptions.as_deref_mut()
     }
 
-    fn make_subscriptions(&mut self) -> &mut Subscriptions {
+    pub(super) fn make_subscriptions(&mut self) -> &mut Subscriptions {
         let extra: &mut Extra = self.extra.get_or_insert_default();
         extra.subscriptions.get_or_insert_default()
     }
@@ -111,39 +122,13 @@ impl Proxy {
             }
             confirm(&mut reply, turn.proto, feed.subscribe(), Some(name), count);
         }
-        self.wait_for_topics(id, turn.seq, reply, joins, left);
-        Admit::Yes
-    }
-
-    /// UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE: these, or all.
-    pub(in crate::proxy) fn unsubscribe(&mut self, id: SessionId, feed: Feed, args: &Args<'_>) -> Admit {
-        if crosses_slots(feed, args) {
-            return self.refuse(id, &ErrorReply::CrossSlot);
-        }
-        let Some(turn) = self.turn(id) else { return Admit::Stopped };
-        let names: Vec<Box<[u8]>> = match args.len() {
-            0 | 1 => self.held_names(id, feed),
-            _ => args.iter().skip(1).map(Box::from).collect(),
-        };
-        let mut reply = Vec::new();
-        let mut left = 0;
-        if names.is_empty() {
-            confirm(&mut reply, turn.proto, feed.unsubscribe(), None, self.confirmed_count(id, feed));
-        }
-        for name in names {
-            if let Some(topic) = self.held_topic(id, feed, &name) {
-                self.leave_topic(id, feed, topic);
-                left += u32::from(self.waits_for_topic(id, turn.seq, topic));
-            }
-            confirm(&mut reply, turn.proto, feed.unsubscribe(), Some(&name), self.confirmed_count(id, feed));
-        }
-        self.wait_for_topics(id, turn.seq, reply, Vec::new(), left);
+        self.wait_for_nodes(id, turn.seq, (reply, Change::Joins(joins)), left);
         Admit::Yes
     }
 
     /// Gives a command that changes what a client hears its place in the order of replies, when nothing of the client
     /// is under way; notes what it has to wait for if there is.
-    fn turn(&mut self, id: SessionId) -> Option<Turn> {
+    pub(super) fn turn(&mut self, id: SessionId) -> Option<Turn> {
         let session = self.sessions.get_mut(id)?;
         let stop = full(session).or_else(|| (session.under_way() > 0).then_some(Stop::Quiet));
         if stop.is_some() {
@@ -153,19 +138,19 @@ impl Proxy {
         Some(Turn { seq: session.admit(), trunk: session.trunk, proto: session.proto })
     }
 
-    fn confirmed_count(&self, id: SessionId, feed: Feed) -> usize {
+    pub(super) fn confirmed_count(&self, id: SessionId, feed: Feed) -> usize {
         let extra = self.sessions.get(id).and_then(|session| session.extra.as_ref());
         extra.and_then(|extra| extra.subscriptions.as_ref()).map_or(0, |held| held.confirmed(feed))
     }
 
     /// The topic of this name if the client is a member: it may have come to it as another user.
-    fn held_topic(&self, id: SessionId, feed: Feed, name: &[u8]) -> Option<TopicId> {
+    pub(super) fn held_topic(&self, id: SessionId, feed: Feed, name: &[u8]) -> Option<TopicId> {
         let subscriptions = self.sessions.get(id)?.extra.as_ref()?.subscriptions.as_ref()?;
         let held = &subscriptions.held[feed.index()];
         self.pubsub.all(feed, name).find(|topic| held.contains_key(&topic.as_u64()))
     }
 
-    fn held_names(&self, id: SessionId, feed: Feed) -> Vec<Box<[u8]>> {
+    pub(super) fn held_names(&self, id: SessionId, feed: Feed) -> Vec<Box<[u8]>> {
         let extra = self.sessions.get(id).and_then(|session| session.extra.as_ref());
         let held = extra.and_then(|extra| extra.subscriptions.as_ref()).map(|held| &held.held[feed.index()]);
         let topics = held.into_iter().flatten().map(|(topic, _)| TopicId::from_u64(*topic));
@@ -192,12 +177,13 @@ impl Proxy {
         }
     }
 
-    /// Answers a command once all its topics are settled.
-    fn wait_for_topics(&mut self, id: SessionId, seq: u32, reply: Vec<u8>, joins: Vec<TopicId>, left: u32) {
+    /// Gives a command its answer, and does what it asks for, once nodes have said so many things.
+    pub(super) fn wait_for_nodes(&mut self, id: SessionId, seq: u32, what: (Vec<u8>, Change), left: u32) {
         let born = self.now.steady;
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.stop = Some(Stop::Quiet);
-        session.make_subscriptions().pending = Some(Pending { seq, born, reply, joins, left });
+        let (reply, change) = what;
+        session.make_subscriptions().pending = Some(Pending { seq, born, reply, change, left });
         if left == 0 {
             self.finish_pending(id);
         } else {
@@ -211,26 +197,25 @@ impl Proxy {
         subscriptions.pending.as_mut().filter(|pending| pending.seq == seq)
     }
 
-    /// One topic that a client's command waits for is settled.
+    /// One topic that a client's command waits for is settled, or one hub has said the last word.
     pub(super) fn one_settled(&mut self, id: SessionId, seq: u32) {
-        let Some(pending) = self.pending(id, seq) else { return };
+        let Some(pending) = self.pending(id, seq) else { return self.one_goodbye_heard(id, seq) };
         pending.left = pending.left.saturating_sub(1);
         if pending.left == 0 {
             self.finish_pending(id);
         }
     }
 
-    /// Everything that a command waited for has happened: the client is a member from here on, and hears so.
+    /// Everything that a command waited for has happened: the client is a member from here on, or is none any more, and
+    /// hears so.
     fn finish_pending(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let Some(pending) = session.subscriptions().and_then(|held| held.pending.take()) else { return };
-        for topic_id in pending.joins {
-            let Some(topic) = self.pubsub.topics.get_mut(topic_id) else { continue };
-            topic.wanting -= 1;
-            let place = topic.members.len() as u32;
-            topic.members.push(id);
-            session.make_subscriptions().held[topic.feed.index()].insert(topic_id.as_u64(), place);
+        match pending.change {
+            Change::Joins(topics) => self.join_topics(id, topics),
+            Change::Leaves(feed, topics) => self.leave_topics(id, feed, &topics),
         }
+        let Some(session) = self.sessions.get_mut(id) else { return };
         if let Some(extra) = session.extra.as_mut().filter(|extra| !extra.mute.is_empty()) {
             extra.mute.except(pending.seq);
         }
@@ -238,13 +223,21 @@ impl Proxy {
         self.deliver(id, pending.seq, Timed::here(Class::Other, pending.born), &pending.reply, End::Yes);
     }
 
-    /// A topic that a command waits for is refused: a client that wanted it gets this error, and wants none of its
-    /// topics; one that wanted to leave it has done so.
-    pub(super) fn topic_refused(&mut self, id: SessionId, seq: u32, topic: TopicId, error: &[u8]) {
-        match self.pending(id, seq) {
-            Some(pending) if pending.joins.contains(&topic) => self.fail_pending(id, error),
-            Some(_) => self.one_settled(id, seq),
-            None => {}
+    fn join_topics(&mut self, id: SessionId, topics: Vec<TopicId>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        for topic_id in topics {
+            let Some(topic) = self.pubsub.topics.get_mut(topic_id) else { continue };
+            topic.wanting -= 1;
+            let place = topic.members.len() as u32;
+            topic.members.push(id);
+            session.make_subscriptions().held[topic.feed.index()].insert(topic_id.as_u64(), place);
+        }
+    }
+
+    /// A topic that a client's command waits for is refused: the client gets this error, and wants none of its topics.
+    pub(super) fn topic_refused(&mut self, id: SessionId, seq: u32, error: &[u8]) {
+        if self.pending(id, seq).is_some() {
+            self.fail_pending(id, error);
         }
     }
 
@@ -255,10 +248,12 @@ impl Proxy {
         session.shed_extra();
         self.add(crate::metric::Metric::Errors, 1);
         self.deliver(id, pending.seq, Timed::here(Class::Other, pending.born), error, End::Yes);
-        self.drop_wishes(id, &pending.joins);
+        if let Change::Joins(joins) = pending.change {
+            self.drop_wishes(id, &joins);
+        }
     }
 
-    fn drop_wishes(&mut self, id: SessionId, joins: &[TopicId]) {
+    pub(super) fn drop_wishes(&mut self, id: SessionId, joins: &[TopicId]) {
         for topic_id in joins {
             if let Some(topic) = self.pubsub.topics.get_mut(*topic_id) {
                 topic.wanting -= 1;
@@ -274,12 +269,19 @@ impl Proxy {
         let (now, hold) = (self.now.steady, self.settings.hold);
         while let Some((id, seq, born)) = self.pubsub.pending.front().copied() {
             let late = now.saturating_sub(born) >= hold;
-            let first = match self.pending(id, seq) {
-                Some(_) if !late => return,
-                pending => pending.map(|pending| pending.joins.first().copied()),
+            if !late && (self.pending(id, seq).is_some() || self.has_to_say_goodbye(id, seq)) {
+                return;
+            }
+            self.end_goodbye(id, seq);
+            let Some(pending) = self.pending(id, seq) else {
+                self.pubsub.pending.pop_front();
+                continue;
+            };
+            let first = match &pending.change {
+                Change::Joins(joins) => joins.first().copied(),
+                Change::Leaves(..) => None,
             };
             self.pubsub.pending.pop_front();
-            let Some(first) = first else { continue };
             let Some(first) = first else {
                 self.finish_pending(id);
                 continue;
@@ -296,48 +298,6 @@ impl Proxy {
             self.fail_pending(id, &reply);
         }
     }
-
-    /// A client is a member of a topic no longer.
-    fn leave_topic(&mut self, id: SessionId, feed: Feed, topic: TopicId) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let held = session.subscriptions().map(|held| &mut held.held[feed.index()]);
-        if let Some(at) = held.and_then(|held| held.remove(&topic.as_u64())) {
-            session.shed_extra();
-            self.strike_out(topic, at);
-        }
-    }
-
-    /// Takes the member at this place out of a topic; the last one takes its place.
-    fn strike_out(&mut self, id: TopicId, at: u32) {
-        let Some(topic) = self.pubsub.topics.get_mut(id) else { return };
-        topic.members.swap_remove(at as usize);
-        if let Some(moved) = topic.members.get(at as usize)
-            && let Some(session) = self.sessions.get_mut(*moved)
-        {
-            session.make_subscriptions().held[topic.feed.index()].insert(id.as_u64(), at);
-        }
-    }
-
-    /// A client is gone, or starts anew: it is a member of nothing any more.
-    pub(in crate::proxy) fn end_subscriptions(&mut self, id: SessionId, subscriptions: Subscriptions) {
-        for (topic, at) in subscriptions.held.into_iter().flatten() {
-            self.strike_out(TopicId::from_u64(topic), at);
-            self.settle_topic(TopicId::from_u64(topic));
-        }
-        if let Some(pending) = subscriptions.pending {
-            self.drop_wishes(id, &pending.joins);
-        }
-    }
-
-    /// RESET: back to no subscriptions, without a word about each.
-    pub(in crate::proxy) fn reset_subscriptions(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let Some(subscriptions) = session.extra.as_mut().and_then(|extra| extra.subscriptions.take()) else {
-            return;
-        };
-        session.shed_extra();
-        self.end_subscriptions(id, *subscriptions);
-    }
 }
 
 impl Extra {
@@ -350,7 +310,7 @@ impl Extra {
 }
 
 impl Session {
-    fn shed_extra(&mut self) {
+    pub(super) fn shed_extra(&mut self) {
         if let Some(extra) = &mut self.extra {
             extra.shed_subscriptions();
         }
@@ -359,7 +319,7 @@ impl Session {
 }
 
 /// Sharded channels of one command lie in one slot.
-fn crosses_slots(feed: Feed, args: &Args<'_>) -> bool {
+pub(super) fn crosses_slots(feed: Feed, args: &Args<'_>) -> bool {
     match feed {
         Feed::Channel | Feed::Pattern => false,
         Feed::Shard => args.iter().skip(2).any(|name| slot(name) != slot(args.get(1))),
@@ -367,7 +327,7 @@ fn crosses_slots(feed: Feed, args: &Args<'_>) -> bool {
 }
 
 /// One confirmation (`pubsub.c`: `addReplyPubsubSubscribed`).
-fn confirm(out: &mut Vec<u8>, proto: Proto, verb: &str, name: Option<&[u8]>, count: usize) {
+pub(super) fn confirm(out: &mut Vec<u8>, proto: Proto, verb: &str, name: Option<&[u8]>, count: usize) {
     let mut writer = Writer::new(out, proto);
     writer.push(3);
     writer.bulk(verb.as_bytes());

@@ -36,6 +36,8 @@ pub(crate) struct Topic {
     reach: Reach,
     /// Who gets its messages.
     pub(super) members: Vec<SessionId>,
+    /// How many of them leave it, and get its messages until their node has said the last word.
+    pub(super) leaving: u32,
     /// How many will be members once it is in force.
     pub(super) wanting: u32,
     /// Clients whose command waits until every node has said what it was asked, and which command.
@@ -86,6 +88,7 @@ impl Topic {
             trunk,
             reach,
             members: Vec::new(),
+            leaving: 0,
             wanting: 0,
             waiting: Vec::new(),
             places: Vec::new(),
@@ -93,7 +96,7 @@ impl Topic {
     }
 
     fn is_wanted(&self) -> bool {
-        !self.members.is_empty() || self.wanting > 0
+        self.members.len() > self.leaving as usize || self.wanting > 0
     }
 
     /// Whether every node has said what it was asked.

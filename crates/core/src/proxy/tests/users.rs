@@ -143,8 +143,16 @@ fn clients_are_killed_by_what_they_are() {
     play("1 says CLIENT KILL TYPE foo\n1 hears -ERR Unknown client type 'foo'");
     play("1 says CLIENT KILL ID 1 foo\n1 hears -ERR syntax error");
     play(
-        "1 says CLIENT KILL USER bob\na hears ACL GETUSER bob\na says *-1\n1 hears -ERR No such user 'bob'\n\
-         1 says CLIENT KILL USER alice\na hears ACL GETUSER alice\na says *0\n1 hears $8\\r\\ngathered",
+        "1 says CLIENT KILL USER bob\na hears ACL USERS\na says *1\\r\\n+default\n1 hears -ERR No such user 'bob'\n\
+         1 says CLIENT KILL USER alice\na hears ACL USERS\na says *2\\r\\n$7\\r\\ndefault\\r\\n$5\\r\\nalice\n1 hears $8\\r\\ngathered",
+    );
+    // Of several mistakes the first.
+    play(
+        "1 says CLIENT KILL USER alice USER bob TYPE foo\na hears ACL USERS\na says *1\\r\\n$5\\r\\nalice\n\
+         1 hears -ERR No such user 'bob'\n\
+         1 says CLIENT KILL USER alice TYPE foo\na hears ACL USERS\na says *1\\r\\n$5\\r\\nalice\n\
+         1 hears -ERR Unknown client type 'foo'\n\
+         1 says CLIENT KILL TYPE foo USER bob\n1 hears -ERR Unknown client type 'foo'",
     );
 }
 

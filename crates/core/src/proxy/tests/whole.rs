@@ -305,6 +305,22 @@ fn a_transaction_waits_for_what_counts_as_a_write() {
     ] {
         play(&format!("{}{pause}wait 101\n{at_node}1 hears *1\\r\\n{answer}", queue(&[request])));
     }
+    // A script that says that it writes nothing passes, alone and in a transaction; another one with such a line does not.
+    let script = |flags: &str| {
+        let text = format!("#!lua flags={flags}\\nreturn(1)");
+        let length = text.len() - 1;
+        format!("*4\\r\\n$4\\r\\nEVAL\\r\\n${length}\\r\\n{text}\\r\\n$1\\r\\n1\\r\\n$3\\r\\nfoo\\r\\n")
+    };
+    let (reads, stale) = (script("no-writes"), script("allow-stale"));
+    play(&format!(
+        "{}{pause}b hears MULTI\nb hears {reads}\nb hears EXEC\nb says +OK\nb says +QUEUED\nb says *1\\r\\n:1\n\
+         1 hears *1\\r\\n:1",
+        queue(&[&reads])
+    ));
+    play(&format!(
+        "2 says CLIENT PAUSE 100 WRITE\n2 hears \"gathered\"\n1 says {reads}\nb hears {reads}\nb says :1\n1 hears :1\n\
+         1 says {stale}\nwait 101\nb hears {stale}\nb says :1\n1 hears :1"
+    ));
     // What a pause lets pass, and what it waits for while it is queued.
     play(&format!(
         "{}{pause}a hears DBSIZE\nb hears DBSIZE\na says :1\nb says :2\n1 hears *1\\r\\n:3",

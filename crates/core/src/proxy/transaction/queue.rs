@@ -8,7 +8,7 @@ use super::block::{Block, Goal};
 use super::rehearse::Rehearsal;
 use super::rest::{Piece, Rest};
 use crate::command::{Command, Local, Treat, keys};
-use crate::resp::{Args, ErrorReply};
+use crate::resp::{Args, Elements, ErrorReply, text};
 use crate::topology::slot;
 
 /// Most bytes that the transactions of all clients of a worker may hold.
@@ -161,7 +161,8 @@ impl Queue {
     /// Adds a request.
     pub(super) fn push(&mut self, command: &'static Command, place: Place, frame: &[u8], pool: &mut Pool) {
         self.bytes += frame.len();
-        self.may_write |= may_write(command);
+        let first = Elements::of(frame).and_then(|mut words| words.nth(1)).and_then(text);
+        self.may_write = self.may_write || may_write(command, first.unwrap_or_default());
         match place {
             Place::Node => {
                 self.at_node(command, frame, pool);
