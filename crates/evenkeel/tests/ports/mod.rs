@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 /// Below the range from which the kernel takes ports of outgoing connections, with the buses 10000 above.
 const FIRST: u16 = 10_000;
 const LANE: u16 = 5_440;
+/// As many are asked for at a time at most. The same for all, so that those of one test never meet where the range begins anew.
+const MOST: u16 = 64;
 
 /// The first of `count` ports in a row that are free, and whose bus ports are.
 pub(crate) fn free(count: u16) -> u16 {
@@ -18,9 +20,10 @@ pub(crate) fn free(count: u16) -> u16 {
         Ok(lane) => panic!("EVENKEEL_LANE is {lane}, expected 1 or 2"),
         Err(_) => (FIRST, 2 * LANE),
     };
+    assert!(count <= MOST, "{count} ports are asked for, at most {MOST} at a time");
     let start = (std::process::id() as u16).wrapping_mul(37);
     for _ in 0..2000 {
-        let at = first + start.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % (size - count);
+        let at = first + start.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % (size - MOST);
         if (at..at + count).all(|port| is_free(port) && is_free(port + 10_000)) {
             return at;
         }

@@ -25,6 +25,7 @@ mod company;
 mod durable;
 mod failures;
 mod hot;
+mod leaving;
 mod ordinary;
 mod subscriptions;
 mod tracking;
