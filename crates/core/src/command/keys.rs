@@ -34,6 +34,9 @@ pub enum KeysError {
     /// The same with one below zero.
     #[error("ERR timeout is negative")]
     TimeoutNegative,
+    /// XREAD with an option of XREADGROUP; names it.
+    #[error("ERR The {0} option is only supported by XREADGROUP. You called XREAD instead.")]
+    OfGroups(&'static str),
     /// XREAD and XREADGROUP: not as many ids as streams.
     #[error("ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.")]
     Unbalanced,
@@ -227,17 +230,35 @@ fn streams(args: &Args<'_>) -> Result<KeyIter, KeysError> {
 /// What is wrong with a call that names no stream: the server takes its options one by one, and the first bad one counts
 /// (`t_stream.c`: `xreadCommand`).
 fn without_streams(args: &Args<'_>) -> KeysError {
+    let groups = args.get(0).eq_ignore_ascii_case(b"xreadgroup");
     let mut at = 1;
-    while at + 1 < args.len() {
-        let (option, value) = (args.get(at), integer(args.get(at + 1)));
-        match value {
-            None if option.eq_ignore_ascii_case(b"block") => return KeysError::TimeoutNotAnInteger,
-            Some(..0) if option.eq_ignore_ascii_case(b"block") => return KeysError::TimeoutNegative,
-            None if option.eq_ignore_ascii_case(b"count") => return KeysError::NotAnInteger,
-            Some(_) if option.eq_ignore_ascii_case(b"block") || option.eq_ignore_ascii_case(b"count") => {}
-            _ => break,
+    while at < args.len() {
+        let (option, more) = (args.get(at), args.len() - at - 1);
+        let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
+        if is(b"block") && more > 0 {
+            match integer(args.get(at + 1)) {
+                None => return KeysError::TimeoutNotAnInteger,
+                Some(..0) => return KeysError::TimeoutNegative,
+                Some(_) => at += 2,
+            }
+        } else if is(b"count") && more > 0 {
+            if integer(args.get(at + 1)).is_none() {
+                return KeysError::NotAnInteger;
+            }
+            at += 2;
+        } else if is(b"group") && more > 1 {
+            if !groups {
+                return KeysError::OfGroups("GROUP");
+            }
+            at += 3;
+        } else if is(b"noack") {
+            if !groups {
+                return KeysError::OfGroups("NOACK");
+            }
+            at += 1;
+        } else {
+            break;
         }
-        at += 2;
     }
     KeysError::Syntax
 }
@@ -352,6 +373,13 @@ mod tests {
             ("XREAD BLOCK 3.5 10", "ERR timeout is not an integer or out of range"),
             ("XREAD COUNT 1 BLOCK -1 STREAMS", "ERR timeout is negative"),
             ("XREAD COUNT x BLOCK -1 STREAMS", "ERR value is not an integer or out of range"),
+            ("XREADGROUP GROUP g c BLOCK b 10", "ERR timeout is not an integer or out of range"),
+            ("XREADGROUP NOACK COUNT x", "ERR value is not an integer or out of range"),
+            ("XREADGROUP GROUP g BLOCK b", "ERR syntax error"),
+            (
+                "XREAD GROUP g c BLOCK b",
+                "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
+            ),
             (
                 "XREAD STREAMS a b 0",
                 "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",

@@ -13,6 +13,8 @@ pub(crate) struct Author {
     pubsub: bool,
 }
 
+/// One word more is one key more, which may lie anywhere.
+const MORE_KEYS: [&str; 4] = ["blpop", "brpop", "bzpopmin", "bzpopmax"];
 /// Slots of the keys: with three primaries these tags lie on all of them.
 const TAGS: [&str; 6] = ["{a}", "{b}", "{c}", "{d}", "{e}", "{foo}"];
 
@@ -213,7 +215,7 @@ impl<'a> Draft<'a> {
             ),
             Anchor::Standalone => (
                 split && self.may_spread && self.dice.once_in(2),
-                self.may_spread && (split || !template.several_keys),
+                self.may_spread && (split || !template.several_keys && !MORE_KEYS.contains(&template.name)),
             ),
         };
         let tag = self.tag;

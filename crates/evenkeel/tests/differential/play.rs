@@ -165,9 +165,14 @@ impl Pair {
         };
         self.anchor.send(&bytes);
         self.gateway.send(&bytes);
-        let expected = hear(&mut self.anchor, &end, 0);
-        let pushes = expected.as_ref().map_or(0, |heard| heard.pushes.len());
-        let got = hear(&mut self.gateway, &end, pushes);
+        let deadline = Instant::now() + PATIENCE;
+        let expected = hear(&mut self.anchor, &end, 0, deadline);
+        // where one says nothing, the other has had as long
+        let (pushes, deadline) = match &expected {
+            Ok(heard) => (heard.pushes.len(), Instant::now() + PATIENCE),
+            Err(_) => (0, deadline),
+        };
+        let got = hear(&mut self.gateway, &end, pushes, deadline);
         let (expected, got) = match (expected, got) {
             (Ok(expected), Ok(got)) => (expected, got),
             (Err((one, _)), Err((other, _))) if one == other => return Err(Stop::Both),
@@ -283,9 +288,8 @@ fn encode(one: &Request, bytes: &mut Vec<u8>) {
 }
 
 /// Hears one side out, and waits for as many pushes as the other side had.
-fn hear(link: &mut Link, end: &Until, pushes: usize) -> Result<Heard, (End, Heard)> {
+fn hear(link: &mut Link, end: &Until, pushes: usize, deadline: Instant) -> Result<Heard, (End, Heard)> {
     let mut heard = Heard::default();
-    let deadline = Instant::now() + PATIENCE;
     let mut ended = matches!(end, Until::Count(0));
     while !ended || heard.pushes.len() < pushes {
         let frame = match link.frame(deadline) {
