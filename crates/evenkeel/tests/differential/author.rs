@@ -13,8 +13,8 @@ pub(crate) struct Author {
     pubsub: bool,
 }
 
-/// One word more is one key more, which may lie anywhere.
-const MORE_KEYS: [&str; 4] = ["blpop", "brpop", "bzpopmin", "bzpopmax"];
+/// One word more is one key more, or another key, which may lie anywhere.
+const MORE_KEYS: [&str; 6] = ["blpop", "brpop", "bzpopmin", "bzpopmax", "georadius", "georadiusbymember"];
 /// Slots of the keys: with three primaries these tags lie on all of them.
 const TAGS: [&str; 6] = ["{a}", "{b}", "{c}", "{d}", "{e}", "{foo}"];
 
