@@ -110,7 +110,7 @@ pub(crate) struct Words {
     pub(crate) why: &'static str,
 }
 
-pub(crate) const WORDS: [Words; 7] = [
+pub(crate) const WORDS: [Words; 8] = [
     Words {
         command: "select",
         expected: "ERR value is out of range",
@@ -152,6 +152,13 @@ pub(crate) const WORDS: [Words; 7] = [
         got: "ERR Client names cannot contain",
         beside: None,
         why: "Valkey looks at a name up to its first zero byte only",
+    },
+    Words {
+        command: "*",
+        expected: "ERR Unbalanced '",
+        got: "ERR Unbalanced XREAD list of streams",
+        beside: None,
+        why: "Valkey names the command where Redis says XREAD for both; the gateway speaks as Redis",
     },
     Words {
         command: "debug",
