@@ -6,6 +6,7 @@ use crate::process::{Process, free_port};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub(crate) const DIRECT: &str = "direct";
@@ -147,6 +148,23 @@ fn form(nodes: &[Process]) {
     create.args(["--cluster", "create"]).args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
     create.args(["--cluster-replicas", "1", "--cluster-yes"]).stdout(Stdio::null());
     assert!(create.status().expect("redis-cli is installed").success(), "the cluster was not formed");
+    nodes.iter().for_each(wait_until_served);
+}
+
+/// Waits until a node of a new cluster knows that all slots are served: redis-benchmark sleeps a second for each reply that
+/// says otherwise, which are hundreds.
+fn wait_until_served(node: &Process) {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let mut ask = Command::new("redis-cli");
+        let info = ask.args(["-p", &node.port.to_string(), "CLUSTER", "INFO"]).output();
+        let info = info.expect("redis-cli is installed").stdout;
+        if String::from_utf8_lossy(&info).contains("cluster_state:ok") {
+            return;
+        }
+        assert!(Instant::now() < until, "node 127.0.0.1:{} does not see the cluster whole", node.port);
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn floor() -> Process {
