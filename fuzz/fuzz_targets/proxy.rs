@@ -36,7 +36,9 @@ impl World {
                     Output::ClosePipe(pipe) => self.pipes.retain(|other| *other != pipe),
                     Output::CloseClient(client) => self.clients.retain(|other| *other != client),
                     Output::Gather { session, seq, .. } => self.proxy.answer(session, seq, b"+OK\r\n"),
-                    Output::Learn | Output::Report(_) => {}
+                    Output::Learn | Output::Report(_) | Output::Tell(_) => {}
+                    // Nothing passes unread here.
+                    Output::Recall(_) | Output::Forget(_) => {}
                 }
             }
             if !self.proxy.is_restless() {

@@ -182,6 +182,8 @@ impl World {
                 | Output::CloseClient(_)
                 | Output::Learn
                 | Output::Gather { .. }
+                | Output::Recall(_)
+                | Output::Forget(_)
                 | Output::Tell(_)
                 | Output::Report(_) => panic!("{output:?} in the middle of ordinary requests"),
             }

@@ -170,6 +170,9 @@ fn a_node_that_dies_in_the_middle() {
     let mut sender = Raw::connect(addr);
     sender.send(format!("*3\r\n$3\r\nSET\r\n$3\r\n{key}\r\n${}\r\n", 20 * MIB).as_bytes());
     sender.send(&vec![b'n'; 10 * MIB]);
+    let mut kept = Raw::connect(addr);
+    kept.send(format!("*3\r\n$3\r\nSET\r\n$8\r\n{{{key}}}of2\r\n${}\r\n", 2 * MIB).as_bytes());
+    kept.send(&block(7).repeat(MIB / 65_521));
     reader.send(&request(&[b"GET", key.as_bytes()]));
     reader.stream.read_exact(&mut [0; 1000]).unwrap();
     cluster.primaries[2].kill();
@@ -185,6 +188,11 @@ fn a_node_that_dies_in_the_middle() {
     let said = shown(&sender.reply());
     println!("in the middle of a value: {said}");
     assert!(said.starts_with('-'), "{said}");
+    // One that is short enough to be kept goes to the new primary from its start, although half of it was gone already.
+    kept.send(&block(7).repeat(1 + MIB / 65_521)[..2 * MIB - MIB / 65_521 * 65_521]);
+    kept.send(b"\r\n");
+    assert_eq!(shown(&kept.reply()), "+OK\\r\\n");
+    get(&mut kept, &format!("{{{key}}}of2"), 2 * MIB, 7);
     // This one waits for the new primary, and so does a read of the value.
     get(&mut sender, key, 30 * MIB, 1);
     send_words(&mut sender, &["SET", key], 4 * MIB, 2);

@@ -12,6 +12,7 @@
 //! # Ok::<(), evenkeel_gateway::StartError>(())
 //! ```
 
+mod courier;
 mod crew;
 mod doors;
 mod duct;

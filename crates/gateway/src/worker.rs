@@ -1,8 +1,10 @@
 //! One worker: waits, reads what is ready, lets the proxy decide, writes each dirty socket once.
 
 mod arrivals;
+mod onward;
 mod pipes;
 
+use crate::courier::Courier;
 use crate::crew::Crew;
 use crate::doors::Listener;
 use crate::duct::Duct;
@@ -112,8 +114,11 @@ pub(crate) struct Worker {
     /// Clients that may be about to ask during a drain: looked at again a moment later.
     asking: Vec<SessionId>,
     buffer: Box<[u8]>,
-    /// Made when the first large value passes.
+    /// Made when the first large reply passes.
     duct: Option<Duct>,
+    /// Who carry large requests, and those that have nothing to do.
+    couriers: HashMap<SessionId, Courier>,
+    spare_couriers: Vec<Courier>,
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
     unix_offset: (u64, Instant),
@@ -144,6 +149,8 @@ impl Worker {
             asking: Vec::new(),
             buffer: vec![0; READ].into(),
             duct: None,
+            couriers: HashMap::new(),
+            spare_couriers: Vec::new(),
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             unix_offset: (unix_now(), Instant::now()),
@@ -254,9 +261,14 @@ impl Worker {
 
     fn client_event(&mut self, token: u64, flags: EventFlags) {
         let id = SessionId::from_u64(token & !KIND);
-        let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
-        if flags.contains(EventFlags::IN) {
-            // What goes on to a node as it is, is read into what it will be written from.
+        if find(&mut self.clients, id.index(), token).is_none() {
+            return;
+        }
+        if flags.contains(EventFlags::IN) && self.pass_onward(id) {
+            // It went from socket to socket.
+        } else if flags.contains(EventFlags::IN) {
+            let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
+            // What goes on to a node in pieces, is read into what it will be written from.
             let mut chunk = if connection.is_plain() { self.proxy.client_room(id) } else { None };
             let read = match &mut chunk {
                 Some(chunk) => sockets::fill(&connection.fd, chunk),
@@ -295,6 +307,7 @@ impl Worker {
         if let Some(mut connection) = take(&mut self.clients, id.index(), CLIENT | id.as_u64()) {
             connection.say_goodbye();
             self.count_gone();
+            self.forget(id);
         }
     }
 
@@ -381,6 +394,8 @@ impl Worker {
                 self.connecting.retain(|(pipe, _)| *pipe != id);
             }
             Output::CloseClient(id) => self.close_client(id),
+            Output::Recall(id) => self.recall(id),
+            Output::Forget(id) => self.forget(id),
             Output::Learn => self.shared.nudge.send(),
             Output::Gather { what, session, seq } => {
                 let token = self.next_token;

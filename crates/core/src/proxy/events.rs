@@ -109,7 +109,15 @@ impl Proxy {
 
     /// Bytes that a node has not got yet.
     pub fn pipe_unsent(&self, id: PipeId) -> usize {
-        self.pipes.get(id).map_or(0, |pipe| pipe.out.unsent())
+        self.pipes.get(id).map_or(0, |pipe| match pipe.purpose {
+            Purpose::Lane { tenant } => pipe.out.unsent() + self.ahead(id, tenant),
+            Purpose::Shared
+            | Purpose::Private { .. }
+            | Purpose::Confirmer
+            | Purpose::Retiring
+            | Purpose::Idle
+            | Purpose::Hub(_) => pipe.out.unsent(),
+        })
     }
 
     /// Fills `slices` with bytes for a client; returns how many slices it filled.

@@ -41,6 +41,7 @@ mod merge;
 mod mode;
 mod monitor;
 mod mute;
+mod onward;
 mod order;
 mod park;
 mod pause;
@@ -97,6 +98,7 @@ pub type PipeId = Id<pipe::Pipe>;
 pub use info::Info;
 pub use local::{Filter, Kill};
 pub use monitor::Tidings;
+pub use onward::Onward;
 pub use pause::{Pause, Paused};
 pub use pubsub::Count;
 pub use through::Through;
@@ -130,8 +132,8 @@ pub struct Settings {
     /// Largest request that is sent on a connection of its own without asking the node first whether it may come: one
     /// that is kept until it is answered, so that it can be sent elsewhere.
     pub unasked: u64,
-    /// Least bytes of a reply's rest that pass from socket to socket without being read: below, a read and a write are
-    /// as cheap.
+    /// Least bytes of a large reply's or request's rest that pass from socket to socket without being read: below, a read
+    /// and a write are as cheap.
     pub unread: u64,
     /// Most bytes of replies that are put together from several nodes at a time.
     pub merged: usize,
@@ -217,6 +219,10 @@ pub enum Output {
     ClosePipe(PipeId),
     /// Close a client's connection that is forgotten here already.
     CloseClient(SessionId),
+    /// Give back what has passed unread of this client's request: [`Proxy::client_recalled`].
+    Recall(SessionId),
+    /// What has passed unread of this client's request need not be kept any longer.
+    Forget(SessionId),
     /// Something does not fit the map: ask the nodes for a new one soon.
     Learn,
     /// Ask all workers for `what`, then call [`Proxy::answer`] with the result for request `seq` of `session`.

@@ -13,14 +13,16 @@
 //!    ├─────────────────┘                     ├──► Discarding ──last byte──► (done)
 //!    └───────────────── all that was sent is kept
 //! ```
+//! Where a part of it has passed unread (`onward`), it is recalled before the request is sent again (`Recalling`).
 
 use super::buffer::LARGE;
 use super::durable::Piece;
+use super::onward::Outside;
 use super::pipe::{Resend, Ticket, Work};
 use super::redirect::{Verdict, judge};
 use super::session::{End, Known, Stop};
 use super::timing::Tally;
-use super::{PipeId, Proxy, SessionId};
+use super::{Output, PipeId, Proxy, SessionId};
 use crate::command::{Access, Command, Keys, Lookup, Treat, arity_ok, lookup};
 use crate::metric::{Class, Metric};
 use crate::resp::{Args, ErrorReply, Limits, Proto, ReplyScan, RequestReader, Scan, Span, Writer};
@@ -28,7 +30,7 @@ use crate::topology::slot;
 use std::net::SocketAddr;
 
 /// Longest request of which the bytes are kept until it is answered: with [`MAX_LANES`] this bounds the memory.
-const KEPT: usize = 4 * 1024 * 1024;
+pub(super) const KEPT: usize = 4 * 1024 * 1024;
 /// Bytes of a stream that may wait for the node.
 const MAX_WAITING: usize = 1024 * 1024;
 
@@ -42,12 +44,14 @@ pub(crate) struct Stream {
     born: u64,
     tries: u8,
     /// Finds the request's end: a request is framed like a reply that is an array.
-    scan: ReplyScan,
-    phase: Phase,
+    pub(super) scan: ReplyScan,
+    pub(super) phase: Phase,
     /// Whether it is so short that the node need not be asked.
     size: Size,
     /// Whether all that was sent of it can be sent again.
-    kept: Kept,
+    pub(super) kept: Kept,
+    /// What of it stands in no queue here.
+    pub(super) outside: Outside,
     /// Where a node said that the key is, and whether ASKING has to be said there.
     told: Option<(SocketAddr, bool)>,
 }
@@ -61,18 +65,24 @@ enum Size {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
+pub(super) enum Kept {
     Yes,
     No,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Seeking { due: u64 },
+pub(super) enum Phase {
+    Seeking {
+        due: u64,
+    },
     Probing(PipeId),
     Body(PipeId),
     Awaiting(PipeId),
     Discarding,
+    /// What has passed unread is asked for.
+    Recalling {
+        due: u64,
+    },
 }
 
 impl Proxy {
@@ -117,6 +127,7 @@ impl Proxy {
             phase: Phase::Seeking { due: 0 },
             size: if short { Size::Short } else { Size::Long },
             kept: Kept::Yes,
+            outside: Outside::default(),
             told: None,
         };
         if command.access == Access::Write {
@@ -151,7 +162,8 @@ impl Proxy {
             | Phase::Discarding
             | Phase::Seeking { .. }
             | Phase::Probing(_)
-            | Phase::Awaiting(_) => None,
+            | Phase::Awaiting(_)
+            | Phase::Recalling { .. } => None,
         }
     }
 
@@ -173,9 +185,12 @@ impl Proxy {
     /// Whether bytes of a stream are wanted.
     pub(super) fn stream_wants(&self, stream: &Stream) -> bool {
         match stream.phase {
-            Phase::Body(lane) => self.pipes.get(lane).is_none_or(|pipe| pipe.out.unsent() < MAX_WAITING),
+            Phase::Body(lane) => {
+                let waiting = self.pipes.get(lane).map_or(0, |pipe| pipe.out.unsent());
+                waiting < MAX_WAITING && stream.outside.is_through()
+            }
             Phase::Discarding => true,
-            Phase::Seeking { .. } | Phase::Probing(_) | Phase::Awaiting(_) => false,
+            Phase::Seeking { .. } | Phase::Probing(_) | Phase::Awaiting(_) | Phase::Recalling { .. } => false,
         }
     }
 
@@ -202,7 +217,7 @@ impl Proxy {
                     Passed::Nonsense => self.break_off(id),
                 }
             }
-            Phase::Probing(_) | Phase::Awaiting(_) => {}
+            Phase::Probing(_) | Phase::Awaiting(_) | Phase::Recalling { .. } => {}
         }
         self.touch_client(id);
     }
@@ -278,7 +293,7 @@ impl Proxy {
             }
             if let Some(ticket) = pipe.tickets.back_mut().filter(|_| stream.kept == Kept::Yes) {
                 ticket.len += taken as u32;
-                if ticket.len as usize > KEPT {
+                if ticket.len as usize + stream.outside.len() > KEPT {
                     (stream.kept, ticket.len) = (Kept::No, 0);
                     pipe.let_go_of_unkept(&mut self.pool);
                 }
@@ -403,15 +418,22 @@ impl Proxy {
         session.inbox = sent;
         stream.tries = stream.tries.saturating_add(1);
         stream.scan = ReplyScan::default();
-        (stream.told, stream.phase) = (None, Phase::Seeking { due });
-        self.lane_waiters.push(id);
+        stream.told = None;
+        if stream.outside.is_something() {
+            stream.phase = Phase::Recalling { due };
+            self.outputs.push(Output::Recall(id));
+        } else {
+            stream.phase = Phase::Seeking { due };
+            self.lane_waiters.push(id);
+        }
         self.add(Metric::Retries, 1);
         self.learn();
         true
     }
 
     /// A client's bytes can no longer be told apart: it is closed once it has all its replies.
-    fn break_off(&mut self, id: SessionId) {
+    pub(super) fn break_off(&mut self, id: SessionId) {
+        self.forget_outside(id);
         if let Some(session) = self.sessions.get_mut(id) {
             session.stream = None;
             session.inbox = Vec::new();
@@ -448,6 +470,7 @@ impl Proxy {
     }
 
     fn discard(&mut self, id: SessionId) {
+        self.forget_outside(id);
         if let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) {
             stream.phase = Phase::Discarding;
             self.wake_stream(id);
@@ -466,6 +489,7 @@ impl Proxy {
 
     /// The request is done with: the client's next ones may come.
     fn end_stream(&mut self, id: SessionId) {
+        self.forget_outside(id);
         if let Some(session) = self.sessions.get_mut(id) {
             session.stream = None;
             if session.inbox.is_empty() {
@@ -506,7 +530,7 @@ impl Proxy {
 }
 
 impl Stream {
-    fn ticket(&self, session: SessionId, work: Work) -> Ticket {
+    pub(super) fn ticket(&self, session: SessionId, work: Work) -> Ticket {
         Ticket {
             session,
             seq: self.seq,

@@ -171,6 +171,8 @@ impl<N: Nodes> Front<N> {
             }
             Output::Gather { .. } => panic!("nobody asked for {output:?}"),
             Output::Tell(_) => {}
+            // No request here is so large that a part of it passes unread.
+            Output::Recall(_) | Output::Forget(_) => {}
             Output::Report(text) => {
                 assert!(text.contains("middle of a reply") || text.contains("reply had begun"), "{text}");
                 self.trace.words(Who::Gateway, text);

@@ -63,6 +63,9 @@ impl Worker {
                 Err(error) => return self.lose_pipe(id, &std::io::Error::from(error).to_string()),
             }
         }
+        if !self.couriers.is_empty() {
+            self.flush_onward(id);
+        }
         let connecting = self.connecting.iter().any(|(pipe, _)| *pipe == id);
         let (reads, writes) = (self.proxy.pipe_wants_read(id), self.proxy.pipe_unsent(id) > 0);
         if let Some(Some(connection)) = self.pipes.get_mut(id.index())

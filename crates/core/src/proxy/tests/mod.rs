@@ -34,7 +34,7 @@ mod users;
 mod whole;
 
 use super::blocking::mark;
-use super::{Clock, Gather, Output, PipeId, Proxy, SessionId, Settings, Through};
+use super::{Clock, Gather, Onward, Output, PipeId, Proxy, SessionId, Settings, Through};
 use crate::resp::{Proto, ReplyScan, Scan, Writer};
 use crate::topology::{Node, NodeIndex, Topology};
 use std::collections::{BTreeMap, HashSet};
@@ -59,6 +59,9 @@ struct Client {
     heard: Vec<u8>,
     closed: bool,
     stuck: bool,
+    /// What has passed unread and is kept, and how much of it its node has not taken.
+    outside: Vec<u8>,
+    ahead: Option<(PipeId, Vec<u8>)>,
 }
 
 struct Upstream {
@@ -265,22 +268,31 @@ impl World {
             let (peer, local) =
                 (SocketAddr::from(([10, 1, 0, 1], number as u16)), SocketAddr::from(([10, 2, 0, 1], 7010)));
             let id = self.proxy.client_opened(number, peer, local);
-            self.clients
-                .insert(who.to_owned(), Client { id, heard: Vec::new(), closed: false, stuck: false });
+            let client = Client {
+                id,
+                heard: Vec::new(),
+                closed: false,
+                stuck: false,
+                outside: Vec::new(),
+                ahead: None,
+            };
+            self.clients.insert(who.to_owned(), client);
         }
         let client = self.clients.get_mut(who).expect("it was just made");
         let id = client.id;
         match verb {
             "says" => {
                 for piece in self.pieces(at, &request(what)) {
+                    let passed = self.pass_onward(who, &piece);
+                    let piece = &piece[passed..];
                     // Every other piece is read into a chunk of the proxy's, where it has one for it.
                     self.chunked = !self.chunked;
                     match self.chunked.then(|| self.proxy.client_room(id)).flatten() {
                         Some(mut chunk) => {
-                            chunk.extend_from_slice(&piece);
+                            chunk.extend_from_slice(piece);
                             self.event(|proxy| proxy.client_filled(id, chunk));
                         }
-                        None => self.event(|proxy| proxy.client_bytes(id, &piece)),
+                        None => self.event(|proxy| proxy.client_bytes(id, piece)),
                     }
                 }
             }
@@ -344,6 +356,25 @@ impl World {
         passed
     }
 
+    /// Hands bytes of a client to a node unread, in the same way.
+    fn pass_onward(&mut self, who: &str, piece: &[u8]) -> usize {
+        let client = self.clients.get_mut(who).expect("it spoke");
+        let Some(Onward { lane, most, keep }) = self.proxy.client_onward(client.id) else { return 0 };
+        let passed = piece.len().min(most).div_ceil(2);
+        match keep {
+            true => client.outside.extend_from_slice(&piece[..passed]),
+            false => client.outside.clear(),
+        }
+        assert!(client.ahead.is_none(), "more may pass before the node has taken what has passed");
+        client.ahead = Some((lane, piece[..passed].to_vec()));
+        let id = client.id;
+        self.event(|proxy| {
+            proxy.client_passed(id, passed);
+            assert!(passed == 0 || !proxy.client_wants_read(id), "the node has to take it first");
+        });
+        passed
+    }
+
     fn pieces(&self, at: usize, bytes: &[u8]) -> Vec<Vec<u8>> {
         match self.cut {
             Cut::Everywhere => bytes.iter().map(|byte| vec![*byte]).collect(),
@@ -397,6 +428,15 @@ impl World {
                     .filter(|client| client.id == id)
                     .for_each(|client| client.closed = true);
             }
+            Output::Recall(id) => {
+                let client = self.clients.values_mut().find(|client| client.id == id).expect("it is there");
+                client.ahead = None;
+                self.proxy.client_recalled(id, std::mem::take(&mut client.outside));
+            }
+            Output::Forget(id) => {
+                let clients = self.clients.values_mut().filter(|client| client.id == id);
+                clients.for_each(|client| (client.outside, client.ahead) = (Vec::new(), None));
+            }
             Output::Learn => self.learned += 1,
             Output::Gather { what: Gather::Unblock { number, reason }, session, seq } => {
                 let found = self.proxy.unblock(number, reason);
@@ -419,6 +459,14 @@ impl World {
         self.proxy.dirty_pipes(&mut pipes);
         self.proxy.dirty_clients(&mut sessions);
         let mut busy = false;
+        for client in self.clients.values_mut() {
+            let Some((lane, bytes)) = client.ahead.take() else { continue };
+            if let Some(node) = self.upstreams.values_mut().find(|node| node.id == lane) {
+                node.heard.extend_from_slice(&bytes);
+                self.proxy.node_took(client.id, bytes.len());
+                busy = true;
+            }
+        }
         for upstream in self.upstreams.values_mut() {
             let bytes = take(|slices| self.proxy.pipe_output(upstream.id, slices));
             if !bytes.is_empty() {
