@@ -17,6 +17,7 @@ mod options;
 mod peers;
 mod process;
 mod record;
+mod same_keys;
 mod stage;
 mod strain;
 mod table;
@@ -46,6 +47,7 @@ fn main() {
         Some(Mode::Large) => strain::large(&options),
         Some(Mode::Durability) => durability::durability(&options),
         Some(Mode::Clients) => strain::clients(&options),
+        Some(Mode::SameKeys) => same_keys::same_keys(&options),
         Some(Mode::Workers) => workers::workers(&options),
         None => side_by_side(&options),
     }

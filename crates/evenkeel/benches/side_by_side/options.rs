@@ -65,6 +65,8 @@ pub(crate) enum Mode {
     Clients,
     /// SETs that a replica confirms beside SETs that the primary acknowledges
     Durability,
+    /// What the gateway costs the whole system, asked for the very same keys as direct access
+    SameKeys,
     /// New encrypted connections with one worker and with two, and how soon `auto` takes the second
     Workers,
     /// The server that only answers
