@@ -169,6 +169,11 @@ impl Connection {
         self.tls.is_none()
     }
 
+    /// Whether both sides still agree on keys.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_shaking_hands())
+    }
+
     /// Whether it has something to write of its own.
     pub(crate) fn owes(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.owes())

@@ -111,6 +111,11 @@ impl Tls {
         self.state.wants_write()
     }
 
+    /// Whether both sides still agree on keys.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        self.state.is_handshaking()
+    }
+
     /// Reads what a client sent; 0 is the end. `buffer` has to be larger than what one record holds.
     pub(crate) fn read(&mut self, socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
         loop {

@@ -261,9 +261,8 @@ impl Worker {
 
     fn client_event(&mut self, token: u64, flags: EventFlags) {
         let id = SessionId::from_u64(token & !KIND);
-        if find(&mut self.clients, id.index(), token).is_none() {
-            return;
-        }
+        let Some(connection) = find(&mut self.clients, id.index(), token) else { return };
+        let greets = connection.is_shaking_hands();
         if flags.contains(EventFlags::IN) && self.pass_onward(id) {
             // It went from socket to socket.
         } else if flags.contains(EventFlags::IN) {
@@ -295,6 +294,10 @@ impl Worker {
         let owes = find(&mut self.clients, id.index(), token).is_some_and(|connection| connection.owes());
         if flags.contains(EventFlags::OUT) || owes {
             self.flush_client(id);
+        }
+        if greets {
+            // A signature takes milliseconds: others who come meanwhile go to workers that may have nothing to do.
+            (0..self.listeners.len()).for_each(|at| self.accept(at));
         }
     }
 

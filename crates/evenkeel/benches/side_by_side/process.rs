@@ -59,6 +59,22 @@ impl Process {
         }
     }
 
+    /// Gives each worker of a gateway a core of its own, as far as there are as many.
+    pub(crate) fn spread_workers(&self) {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        for thread in threads.flatten() {
+            let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            let place =
+                name.trim_end().strip_prefix("gateway-").and_then(|place| place.parse::<usize>().ok());
+            let id = thread.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
+            if let Some(place) = place {
+                let mut core = CpuSet::new();
+                core.set(place % count_cores());
+                sched_setaffinity(id, &core).expect("a thread of our own");
+            }
+        }
+    }
+
     /// Seconds that all threads have run.
     pub(crate) fn run_time(&self) -> f64 {
         run_time(self.pid())

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Clients that come at the same time.
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 16;
 /// How long the workers of `auto` are waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -32,29 +32,41 @@ pub(crate) fn workers(options: &Options) {
     let papers = Papers::new();
     let seeds = format!("127.0.0.1:{}", stage.nodes()[0].port);
     let [one, two] = [1, 2].map(|threads| Encrypted::start(&papers, &seeds, threads));
+    measure("the system places the workers", &one, &two, &papers, options);
+    [&one, &two].into_iter().for_each(|gateway| gateway.process.spread_workers());
+    measure("each worker on a core of its own", &one, &two, &papers, options);
+    drop((one, two));
+    grow(&papers, &seeds, options);
+}
+
+/// One worker and two in turns.
+fn measure(how: &str, one: &Encrypted, two: &Encrypted, papers: &Papers, options: &Options) {
     let mut rates = Vec::new();
     for round in 0..options.rounds {
-        let of = |gateway: &Encrypted| gateway.come(&papers, Duration::from_secs_f64(options.seconds));
-        let (first, second) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let of = |gateway: &Encrypted| gateway.come(papers, Duration::from_secs_f64(options.seconds));
+        let (first, second) = if round % 2 == 0 { (one, two) } else { (two, one) };
         let (first, second) = (of(first), of(second));
         rates.push(if round % 2 == 0 { (first, second) } else { (second, first) });
     }
     let median = |figure: fn(&(f64, f64)) -> f64| crate::strain::median(rates.iter().map(figure));
-    println!("new encrypted connections/s, RSA 4096, {CLIENTS} at a time: one worker {:.0}", median(|r| r.0));
     println!(
-        "two workers: {:.0}; ratio {}",
+        "new encrypted connections/s, RSA 4096, {CLIENTS} at a time, {how}: one worker {:.0}, two {:.0}; ratio {}",
+        median(|r| r.0),
         median(|r| r.1),
         shown(rates.iter().map(|(one, two)| two / one))
     );
-    drop((one, two));
-    let auto = Encrypted::start(&papers, &seeds, 0);
+}
+
+/// How soon `auto` takes the second worker.
+fn grow(papers: &Papers, seeds: &str, options: &Options) {
+    let auto = Encrypted::start(papers, seeds, 0);
     let begin = Instant::now();
-    let before = auto.come(&papers, Duration::from_secs(1));
+    let before = auto.come(papers, Duration::from_secs(1));
     while auto.workers() < 2 && begin.elapsed() < PATIENCE {
-        auto.come(&papers, Duration::from_millis(200));
+        auto.come(papers, Duration::from_millis(200));
     }
     let woken = begin.elapsed();
-    let after = auto.come(&papers, Duration::from_secs_f64(options.seconds));
+    let after = auto.come(papers, Duration::from_secs_f64(options.seconds));
     println!(
         "threads = \"auto\": {} workers after {:.1} s of this load; {before:.0} connections/s before, {after:.0} after",
         auto.workers(),
