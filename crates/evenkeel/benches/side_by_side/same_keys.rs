@@ -6,7 +6,7 @@
 
 use crate::loads::{Ask, LOADS, Load, Proxy, Values};
 use crate::options::Options;
-use crate::process::{children_time, stay_on_last_core};
+use crate::process::{Process, children_time, stay_on_last_core};
 use crate::stage::{DIRECT, GATEWAY, Stage, Target};
 use crate::strain::{median, shown};
 use evenkeel_core::topology::{SLOTS, slot};
@@ -80,8 +80,7 @@ pub(crate) fn same_keys(options: &Options) {
 /// Has every generator ask so many times.
 fn run(stage: &Stage, target: &Target, load: &Load, tags: &[String], each: u64) -> Cost {
     let gateway = target.proxy.as_ref();
-    let times =
-        || [stage.servers_time(target), gateway.map_or(0.0, |gateway| gateway.run_time()), children_time()];
+    let times = || [stage.servers_time(target), gateway.map_or(0.0, Process::run_time), children_time()];
     let (before, begin) = (times(), Instant::now());
     let ports = stage.nodes().iter().map(|node| gateway.map_or(node.port, |gateway| gateway.port));
     let generators: Vec<Child> =
