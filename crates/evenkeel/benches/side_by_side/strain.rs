@@ -8,7 +8,7 @@ use crate::measure::{Said, measure, said};
 use crate::options::Options;
 use crate::process::{Core, count_cores, stay_on_last_core};
 use crate::record::{Sample, Spread};
-use crate::stage::{FLOOR, GATEWAY, Stage, Target};
+use crate::stage::{DIRECT, FLOOR, GATEWAY, Stage, Target};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
@@ -75,7 +75,8 @@ pub(crate) fn overload(options: &Options) {
 pub(crate) fn fairness(options: &Options) {
     let stage = stage(&[Values::Small]);
     let greedy = Load { clients: 1, pipeline: 10_000, ..SMALL };
-    beside(&stage, options, "one client with a pipeline of 10 000", |target| {
+    let (gateway, bare) = (stage.target(GATEWAY), stage.bare());
+    beside(&[gateway, &bare], options, "one client with a pipeline of 10 000", |target| {
         Beside::Process(start(target, &greedy))
     });
 }
@@ -83,12 +84,17 @@ pub(crate) fn fairness(options: &Options) {
 /// Small GETs, alone and beside large values that are written: at a pace, and as fast as one client can.
 pub(crate) fn large(options: &Options) {
     let stage = stage(&[Values::Small, Values::Large]);
+    let (gateway, bare) = (stage.target(GATEWAY), stage.bare());
     for pace in [20, 100] {
         let what = format!("{pace} SETs of 512 KiB a second");
-        beside(&stage, options, &what, |target| Beside::Writer(Writer::start(target.port(), pace)));
+        beside(&[gateway, &bare], options, &what, |target| {
+            Beside::Writer(Writer::start(target.port(), pace))
+        });
     }
     let all = Load { ask: Ask::Set, clients: 1, values: Values::Large, ..SMALL };
-    beside(&stage, options, "one client that does nothing but SET 512 KiB", |target| {
+    // The bare server replicates nothing: that alone is more than half of what a large SET costs.
+    let targets = [gateway, stage.target(DIRECT), &bare];
+    beside(&targets, options, "one client that does nothing but SET 512 KiB", |target| {
         Beside::Process(start(target, &all))
     });
 }
@@ -132,15 +138,14 @@ impl Drop for Beside {
     }
 }
 
-/// The small load alone and beside another, at the gateway and at a bare server.
-fn beside(stage: &Stage, options: &Options, what: &str, begin: impl Fn(&Target) -> Beside) {
-    let bare = stage.bare();
+/// The small load alone and beside another.
+fn beside(targets: &[&Target], options: &Options, what: &str, begin: impl Fn(&Target) -> Beside) {
     println!("\n{} clients that GET 64 B beside {what}\n", SMALL.clients);
     println!(
         "| target | p99 ms alone | p99 ms beside | p99 beside / alone | p50 beside / alone | requests/s beside / alone |"
     );
     println!("|---|--:|--:|--:|--:|--:|");
-    for target in [stage.target(GATEWAY), &bare] {
+    for target in targets {
         let rounds: Vec<(Said, Said)> = (0..options.rounds)
             .map(|_| {
                 let trial = said(SMALL.command(target, 10_000));
