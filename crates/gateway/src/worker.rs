@@ -271,7 +271,10 @@ impl Worker {
             let mut chunk = if connection.is_plain() { self.proxy.client_room(id) } else { None };
             let read = match &mut chunk {
                 Some(chunk) => sockets::fill(&connection.fd, chunk),
-                None => connection.read(&mut self.buffer),
+                None => {
+                    let most = self.proxy.client_most(id).min(self.buffer.len());
+                    connection.read(&mut self.buffer[..most])
+                }
             };
             match read {
                 Ok(0) => {

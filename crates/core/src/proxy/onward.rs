@@ -12,6 +12,7 @@
 
 use super::pipe::{State, Work};
 use super::stream::{KEPT, Kept, Phase, Stream};
+use super::through::HEAD;
 use super::{Output, PipeId, Proxy, SessionId};
 use crate::metric::Metric;
 use crate::resp::ErrorReply;
@@ -74,13 +75,22 @@ impl Proxy {
             .then_some(Onward { lane, most: usize::try_from(most).ok()?, keep: stream.kept == Kept::Yes })
     }
 
+    /// How much to read of a client at a time: little where a large request is likely, so that the most of it can pass unread.
+    #[inline]
+    pub fn client_most(&self, id: SessionId) -> usize {
+        match self.sessions.get(id) {
+            Some(session) if session.bulky && session.stream.is_none() => HEAD,
+            Some(_) | None => usize::MAX,
+        }
+    }
+
     /// `bytes` of [`Proxy::client_onward`] have left the client's socket and are on their way to the node; when its
     /// socket has taken them: [`Proxy::node_took`].
     pub fn client_passed(&mut self, id: SessionId, bytes: usize) {
         self.counts[Metric::ClientBytesIn as usize] += bytes as u64;
-        let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) else {
-            return;
-        };
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.bulky = true;
+        let Some(stream) = session.stream.as_mut() else { return };
         let Phase::Body(lane) = stream.phase else { return };
         let Some(pipe) = self.pipes.get_mut(lane) else { return };
         let Some(ticket) = pipe.tickets.back_mut() else { return };
@@ -102,6 +112,9 @@ impl Proxy {
         self.counts[Metric::NodeBytesOut as usize] += bytes as u64;
         if let Some(stream) = self.sessions.get_mut(id).and_then(|session| session.stream.as_mut()) {
             stream.outside.ahead = stream.outside.ahead.saturating_sub(bytes);
+            if stream.outside.is_through() {
+                self.wake_stream(id);
+            }
         }
     }
 

@@ -272,6 +272,8 @@ pub struct Pipe {
     pub(crate) run: Run,
     /// Whether a part of the first ticket's reply has been passed on already.
     pub(crate) midway: bool,
+    /// Whether its last replies passed unread for the most part.
+    pub(crate) bulky: bool,
     /// The first error that a command of the transaction at the front was refused with; empty while there is none.
     pub(crate) refusal: Vec<u8>,
     /// The client that does not read what this pipe has for it, and since when.
@@ -306,6 +308,7 @@ impl Pipe {
             scanned: 0,
             run: Run::Unasked,
             midway: false,
+            bulky: false,
             refusal: Vec::new(),
             stalled_by: None,
             dirty: false,

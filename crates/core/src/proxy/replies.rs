@@ -20,6 +20,7 @@ impl Proxy {
         self.counts[Metric::NodeBytesIn as usize] += bytes.len() as u64;
         let Some(pipe) = self.pipes.get_mut(id) else { return };
         pipe.heard = self.now.steady;
+        pipe.bulky &= pipe.midway; // until some of the next reply passes unread
         if pipe.inbox.is_empty() {
             let taken = self.replies(id, bytes);
             if taken < bytes.len()

@@ -24,6 +24,7 @@ impl Proxy {
         if session.stream.is_some() {
             return self.stream_bytes(id, bytes);
         }
+        session.bulky = false; // until some of it passes unread
         if session.inbox.is_empty() {
             let taken = self.pump(id, bytes);
             self.keep(id, &bytes[taken..]);

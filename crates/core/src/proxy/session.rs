@@ -80,6 +80,8 @@ pub struct Session {
     /// Bytes of a request that is not whole, or that may not be admitted yet.
     pub(crate) inbox: Vec<u8>,
     pub(crate) reader: RequestReader,
+    /// Whether its last request passed unread for the most part.
+    pub(crate) bulky: bool,
     pub(crate) stop: Option<Stop>,
     pub(crate) stream: Option<Box<Stream>>,
     /// Which map its requests under way were routed by.
@@ -215,6 +217,7 @@ impl Session {
             last_command: "NULL",
             inbox: Vec::new(),
             reader: RequestReader::default(),
+            bulky: false,
             stop: None,
             stream: None,
             epoch: 0,

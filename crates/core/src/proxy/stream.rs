@@ -280,7 +280,7 @@ impl Proxy {
     fn stream_body(&mut self, id: SessionId, lane: PipeId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let (Some(stream), Some(pipe)) = (session.stream.as_mut(), self.pipes.get_mut(lane)) else { return };
-        if pipe.out.unsent() >= MAX_WAITING {
+        if pipe.out.unsent() >= MAX_WAITING || !stream.outside.is_through() {
             return;
         }
         let (taken, passed) = pass(&mut stream.scan, &session.inbox);

@@ -9,6 +9,9 @@ use super::pipe::{Resend, Work};
 use super::{PipeId, Proxy, SessionId};
 use crate::metric::Metric;
 
+/// Bytes that are read of what is probably large: as many as show what it is.
+pub(super) const HEAD: usize = 4 * 1024;
+
 /// What may pass unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Through {
@@ -38,6 +41,15 @@ impl Proxy {
             .then_some(Through { client: ticket.session, most: usize::try_from(most).ok()? })
     }
 
+    /// How much to read of a node at a time: little where a large reply is likely, so that the most of it can pass unread.
+    #[inline]
+    pub fn pipe_most(&self, id: PipeId) -> usize {
+        match self.pipes.get(id) {
+            Some(pipe) if pipe.bulky && !pipe.midway => HEAD,
+            Some(_) | None => usize::MAX,
+        }
+    }
+
     /// `bytes` of [`Proxy::pipe_through`] have gone to the client; what else the node gave follows by
     /// [`Proxy::pipe_bytes`].
     pub fn pipe_passed(&mut self, id: PipeId, bytes: usize) {
@@ -45,6 +57,7 @@ impl Proxy {
         self.counts[Metric::ClientBytesOut as usize] += bytes as u64;
         let Some(pipe) = self.pipes.get_mut(id) else { return };
         pipe.heard = self.now.steady;
+        pipe.bulky = true;
         if pipe.scan.skip(bytes as u64) {
             self.reply(id, b"");
             self.after_replies(id);

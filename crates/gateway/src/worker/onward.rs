@@ -9,7 +9,7 @@ const SPARE: usize = 16;
 
 impl Worker {
     /// Has a part of a large request go on to its node without being read, where the proxy and the sockets allow it.
-    /// Returns whether the event is done with.
+    /// Returns whether the event is done with: when all has passed that may, the end of the request is there to be read.
     pub(super) fn pass_onward(&mut self, id: SessionId) -> bool {
         let Some(Onward { lane, most, keep }) = self.proxy.client_onward(id) else { return false };
         let from = find(&mut self.clients, id.index(), CLIENT | id.as_u64());
@@ -28,7 +28,7 @@ impl Worker {
         self.couriers.insert(id, courier);
         self.proxy.client_passed(id, taken);
         self.send_onward(id);
-        true
+        taken < most || self.couriers.get(&id).is_some_and(Courier::is_laden)
     }
 
     /// There was nothing to carry.

@@ -27,7 +27,8 @@ impl Worker {
             // It went from socket to socket.
         } else if flags.contains(EventFlags::IN) {
             let Some(connection) = find(&mut self.pipes, id.index(), token) else { return };
-            match connection.read(&mut self.buffer) {
+            let most = self.proxy.pipe_most(id).min(self.buffer.len());
+            match connection.read(&mut self.buffer[..most]) {
                 Ok(0) => self.lose_pipe(id, "it closed the connection"),
                 Ok(len) => self.proxy.pipe_bytes(id, &self.buffer[..len]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
