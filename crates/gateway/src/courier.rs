@@ -13,6 +13,12 @@ use evenkeel_core::proxy::PipeId;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
+/// What the two ducts should hold. They count by pages, and a piece of a large write on one has up to eight.
+const UNDER_WAY: usize = 256 * 1024;
+const KEPT: usize = 1024 * 1024;
+/// With less than this a copy is as cheap.
+const LEAST: usize = 64 * 1024;
+
 /// Carries the bytes of one client at a time.
 pub(crate) struct Courier {
     /// Where to.
@@ -30,8 +36,8 @@ pub(crate) struct Courier {
 impl Courier {
     /// One without anything to carry; none where the system gives too little room to keep what is under way.
     pub(crate) fn new() -> Result<Courier, Errno> {
-        let (under_way, kept) = (Duct::new()?, Duct::new()?);
-        if kept.size() < under_way.size() {
+        let (under_way, kept) = (Duct::new(UNDER_WAY)?, Duct::new(KEPT)?);
+        if kept.size() < under_way.size() || under_way.size() < LEAST {
             return Err(Errno::PERM);
         }
         Ok(Courier { lane: PipeId::NONE, under_way, ahead: 0, kept, inside: 0, spilled: Vec::new() })

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee};
 use std::sync::OnceLock;
 
-/// Bytes that it should hold. Where the system allows less, less goes through at a time.
-const SIZE: usize = 1024 * 1024;
+/// Most bytes that go through at a time.
+const MOST: usize = 1024 * 1024;
 
 pub(crate) struct Duct {
     exit: OwnedFd,
@@ -20,9 +20,11 @@ pub(crate) struct Duct {
 }
 
 impl Duct {
-    pub(crate) fn new() -> Result<Duct, Errno> {
+    /// One that should hold `size` bytes, or what the system allows a user in all of its pipes (pipe(7),
+    /// `pipe-user-pages-soft`): then less goes through at a time.
+    pub(crate) fn new(size: usize) -> Result<Duct, Errno> {
         let (exit, entrance) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let _ = fcntl_setpipe_size(&entrance, SIZE); // a smaller one works too
+        let _ = fcntl_setpipe_size(&entrance, size);
         let size = fcntl_getpipe_size(&entrance)?;
         Ok(Duct { exit, entrance, size })
     }
@@ -35,7 +37,7 @@ impl Duct {
     /// Takes what a socket has, at most `most` bytes. An error or an end is left for the next read of the socket to find.
     pub(crate) fn fill(&self, from: &OwnedFd, most: usize) -> Result<usize, Errno> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        match splice(from, None, &self.entrance, None, most.min(SIZE), flags)? {
+        match splice(from, None, &self.entrance, None, most.min(MOST), flags)? {
             0 => Err(Errno::AGAIN),
             taken => Ok(taken),
         }

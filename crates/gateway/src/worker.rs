@@ -119,6 +119,8 @@ pub(crate) struct Worker {
     /// Who carry large requests, and those that have nothing to do.
     couriers: HashMap<SessionId, Courier>,
     spare_couriers: Vec<Courier>,
+    /// When the system last had no room for one more.
+    no_courier: Option<Instant>,
     dirty_clients: Vec<SessionId>,
     dirty_pipes: Vec<PipeId>,
     unix_offset: (u64, Instant),
@@ -151,6 +153,7 @@ impl Worker {
             duct: None,
             couriers: HashMap::new(),
             spare_couriers: Vec::new(),
+            no_courier: None,
             dirty_clients: Vec::new(),
             dirty_pipes: Vec::new(),
             unix_offset: (unix_now(), Instant::now()),

@@ -10,7 +10,7 @@ use super::{PipeId, Proxy, SessionId};
 use crate::metric::Metric;
 
 /// Bytes that are read of what is probably large: as many as show what it is.
-pub(super) const HEAD: usize = 4 * 1024;
+pub(super) const HEAD: usize = 16 * 1024;
 
 /// What may pass unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

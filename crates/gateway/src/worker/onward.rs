@@ -3,25 +3,32 @@
 use super::{CLIENT, PIPE, Worker, find};
 use crate::courier::Courier;
 use evenkeel_core::proxy::{Onward, PipeId, SessionId};
+use std::time::{Duration, Instant};
 
 /// Couriers that are kept without use.
 const SPARE: usize = 16;
+/// How long requests are read and written as ever where the system has no room for a courier.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Has a part of a large request go on to its node without being read, where the proxy and the sockets allow it.
     /// Returns whether the event is done with: when all has passed that may, the end of the request is there to be read.
     pub(super) fn pass_onward(&mut self, id: SessionId) -> bool {
         let Some(Onward { lane, most, keep }) = self.proxy.client_onward(id) else { return false };
-        let from = find(&mut self.clients, id.index(), CLIENT | id.as_u64());
-        let Some(from) = from.filter(|connection| connection.is_plain()) else { return false };
+        if !find(&mut self.clients, id.index(), CLIENT | id.as_u64()).is_some_and(|client| client.is_plain())
+        {
+            return false;
+        }
         let courier = self.couriers.remove(&id).or_else(|| self.spare_couriers.pop());
-        let Some(mut courier) = courier.or_else(|| Courier::new().ok()) else { return false };
+        let Some(mut courier) = courier.or_else(|| self.new_courier()) else { return false };
         courier.lane = lane;
+        let Some(from) = find(&mut self.clients, id.index(), CLIENT | id.as_u64()) else { return false };
         let Ok(taken) = courier.take(&from.fd, most) else {
             self.put_aside(id, courier);
             return false;
         };
-        if if keep { courier.keep() } else { courier.forget() }.is_err() {
+        let kept = if keep { courier.keep() } else { courier.forget() };
+        if kept.is_err() {
             self.lose_client(id); // what it sent is lost on its way through the system
             return true;
         }
@@ -29,6 +36,16 @@ impl Worker {
         self.proxy.client_passed(id, taken);
         self.send_onward(id);
         taken < most || self.couriers.get(&id).is_some_and(Courier::is_laden)
+    }
+
+    /// One more courier, unless the system has had no room for one a moment ago.
+    fn new_courier(&mut self) -> Option<Courier> {
+        if self.no_courier.is_some_and(|since| since.elapsed() < AGAIN) {
+            return None;
+        }
+        let courier = Courier::new().ok();
+        self.no_courier = courier.is_none().then(Instant::now);
+        courier
     }
 
     /// There was nothing to carry.

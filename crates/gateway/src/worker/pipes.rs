@@ -11,6 +11,9 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+/// Bytes that a duct of replies should hold.
+const DUCT: usize = 1024 * 1024;
+
 impl Worker {
     pub(super) fn pipe_event(&mut self, token: u64, flags: EventFlags) {
         let id = PipeId::from_u64(token & !KIND);
@@ -84,7 +87,7 @@ impl Worker {
         let Some(to) = to.filter(|connection| connection.is_plain()) else { return false };
         let Some(from) = find(&mut self.pipes, id.index(), PIPE | id.as_u64()) else { return false };
         if self.duct.is_none() {
-            self.duct = Duct::new().ok();
+            self.duct = Duct::new(DUCT).ok();
         }
         let Some(duct) = &self.duct else { return false };
         let Ok(taken) = duct.fill(&from.fd, most) else { return false };
