@@ -321,7 +321,9 @@ impl World {
                     self.upstreams.get(who).unwrap_or_else(|| panic!("line {at}: no connection {who}")).id;
                 for piece in self.pieces(at, &reply(what)) {
                     let rest = self.pass(id, &piece);
-                    self.event(|proxy| proxy.pipe_bytes(id, &piece[rest..]));
+                    if rest < piece.len() {
+                        self.event(|proxy| proxy.pipe_bytes(id, &piece[rest..]));
+                    }
                 }
             }
             "hears" => {

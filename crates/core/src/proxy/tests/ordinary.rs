@@ -194,3 +194,22 @@ fn a_drain_answers_what_was_sent_before_it_closes() {
     let settings = Settings { merge_reads: false, ..Settings::default() };
     World::new(settings, Cut::Nowhere).play(&script);
 }
+
+#[test]
+fn of_who_sent_much_that_passed_unread_only_a_head_is_read() {
+    let body = "v".repeat(100);
+    let mut world = World::new(Settings { ordinary: 64, unread: 1, ..Settings::default() }, Cut::Everywhere);
+    world.script(&format!(
+        "{MAP}1 says SET foo {body}\nb2 hears SET foo {body}\nb2 says +OK\n1 hears +OK\n\
+         1 says GET world\nb hears GET world\nb says \"{body}\"\n1 hears \"{body}\""
+    ));
+    let node = world.upstreams["b"].id;
+    assert!(world.proxy.pipe_most(node) < 100_000);
+    // Whoever sends something small next is read as ever.
+    world.script("1 says GET world\nb hears GET world\nb says :1\n1 hears :1");
+    assert_eq!(world.proxy.pipe_most(node), usize::MAX);
+    let client = world.clients["1"].id;
+    assert_eq!(world.proxy.client_most(client), usize::MAX);
+    world.script(&format!("1 says SET foo {body}\nb2 hears SET foo {body}\nb2 says +OK\n1 hears +OK"));
+    assert!(world.proxy.client_most(client) < 100_000);
+}
