@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Requests of one client under way after which it is not read on until half of them are answered.
-pub(crate) const MAX_DEPTH: u32 = 1024;
+pub(crate) const MAX_DEPTH: u32 = 512;
 /// Unread reply bytes of one client after which no more of its requests are admitted.
 pub(crate) const MAX_OUTPUT: usize = 8 * 1024 * 1024;
 /// Reply bytes that wait for an earlier reply after which the client is dropped.
