@@ -8,7 +8,7 @@ use crate::peers::Peer;
 use crate::process::{count_cores, stay_on_last_core};
 use crate::record::Sample;
 use crate::stage::{GATEWAY, Stage};
-use crate::strain::{median, shown};
+use crate::strain::{in_turns, median, shown};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -44,15 +44,7 @@ pub(crate) fn durability(options: &Options) {
     );
     for load in loads {
         let of = |target: &str| measure(&stage, stage.target(target), &load, options.seconds);
-        let rounds: Vec<(Sample, Sample)> = (0..options.rounds)
-            .map(|round| match round % 2 {
-                0 => (of(GATEWAY), of(REPLICATED)),
-                _ => {
-                    let replicated = of(REPLICATED);
-                    (of(GATEWAY), replicated)
-                }
-            })
-            .collect();
+        let rounds = in_turns(options.rounds, || of(GATEWAY), || of(REPLICATED));
         let pair = |figure: fn(&Sample) -> f64, digits: usize| {
             let plain = median(rounds.iter().map(|(plain, _)| figure(plain)));
             let replicated = median(rounds.iter().map(|(_, replicated)| figure(replicated)));

@@ -8,7 +8,7 @@ use crate::loads::{Ask, LOADS, Load, Proxy, Values};
 use crate::options::Options;
 use crate::process::{Process, children_time, stay_on_last_core};
 use crate::stage::{DIRECT, GATEWAY, Stage, Target};
-use crate::strain::{median, shown};
+use crate::strain::{in_turns, median, shown};
 use evenkeel_core::topology::{SLOTS, slot};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -52,15 +52,7 @@ pub(crate) fn same_keys(options: &Options) {
             let wanted = (trial.per_second * options.seconds / PRIMARIES as f64) as u64;
             run(&stage, target, load, &tags, wanted.max(1000))
         };
-        let rounds: Vec<(Cost, Cost)> = (0..options.rounds)
-            .map(|round| match round % 2 {
-                0 => (cost(DIRECT), cost(GATEWAY)),
-                _ => {
-                    let gateway = cost(GATEWAY);
-                    (cost(DIRECT), gateway)
-                }
-            })
-            .collect();
+        let rounds = in_turns(options.rounds, || cost(DIRECT), || cost(GATEWAY));
         let pair = |figure: fn(&Cost) -> f64| {
             let direct = median(rounds.iter().map(|(direct, _)| figure(direct)));
             format!("{direct:.2}, {:.2}", median(rounds.iter().map(|(_, gateway)| figure(gateway))))

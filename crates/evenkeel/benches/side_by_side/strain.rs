@@ -217,6 +217,18 @@ impl Writer {
     }
 }
 
+/// Measures two things in turns; which one is first changes every round.
+pub(crate) fn in_turns<T>(rounds: usize, one: impl Fn() -> T, other: impl Fn() -> T) -> Vec<(T, T)> {
+    let round = |round: usize| {
+        if round.is_multiple_of(2) {
+            return (one(), other());
+        }
+        let other = other();
+        (one(), other)
+    };
+    (0..rounds).map(round).collect()
+}
+
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     Spread::of(values).map_or(f64::NAN, |spread| spread.median)
 }

@@ -4,7 +4,7 @@
 use crate::options::Options;
 use crate::process::{Process, count_cores, free_port};
 use crate::stage::Stage;
-use crate::strain::shown;
+use crate::strain::{in_turns, shown};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -41,13 +41,8 @@ pub(crate) fn workers(options: &Options) {
 
 /// One worker and two in turns.
 fn measure(how: &str, one: &Encrypted, two: &Encrypted, papers: &Papers, options: &Options) {
-    let mut rates = Vec::new();
-    for round in 0..options.rounds {
-        let of = |gateway: &Encrypted| gateway.come(papers, Duration::from_secs_f64(options.seconds));
-        let (first, second) = if round % 2 == 0 { (one, two) } else { (two, one) };
-        let (first, second) = (of(first), of(second));
-        rates.push(if round % 2 == 0 { (first, second) } else { (second, first) });
-    }
+    let of = |gateway: &Encrypted| gateway.come(papers, Duration::from_secs_f64(options.seconds));
+    let rates = in_turns(options.rounds, || of(one), || of(two));
     let median = |figure: fn(&(f64, f64)) -> f64| crate::strain::median(rates.iter().map(figure));
     println!(
         "new encrypted connections/s, RSA 4096, {CLIENTS} at a time, {how}: one worker {:.0}, two {:.0}; ratio {}",
